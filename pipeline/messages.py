@@ -137,19 +137,19 @@ class RequestCounts:
     retried: int = 0
 
 
+Read: TypeAlias = Callable[[HttpResponse], Awaitable[T]]
+"""Makes of a response what is wanted of it."""
+
+
 class Sender(Protocol):
     """Sends a request until its response can be read: the client, or a layer in front of it."""
 
     async def fetch(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        label: str,
-        sent: RequestCounts,
+        self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
     ) -> T:
         """Send a request until ``read`` has read its response.
 
-        :param label: the page in the user's words, for messages.
+        :param label: the page in the user's words (``str`` of it), for messages.
         :param sent: counts what goes out.
         :raises Retryable: a later attempt of the step may succeed.
         :raises Permanent: no retry can mend it.

@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from pipeline.extract.fan_out import PagesOfValue, PartitionValue, Value
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.plan import paging_of, shape_of, window_slices
-from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
+from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts, Sender
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.partitions.window import Window
@@ -78,11 +78,7 @@ class Watching:
         self._responses = responses
 
     async def fetch(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        label: str,
-        sent: RequestCounts,
+        self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
     ) -> T:
         async def watched(response: HttpResponse) -> T:
             self._responses.append(response)

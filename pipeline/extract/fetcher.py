@@ -5,7 +5,7 @@ requested again, since a sick API sends odd pages; a page that stays so is ``Con
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -52,7 +52,7 @@ from pipeline.extract.prefetch import ParseBatcher
 from pipeline.extract.shared_keys import check_shared_keys
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, classify
-from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
+from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, Read, RequestCounts, Sender
 from pipeline.model import fits_header
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
 from pipeline.partitions.window import Window
@@ -195,9 +195,7 @@ class PageFetcher:
 
         return await self._fetch(http_request, read, f"{self._source.source}/{self._name}, count")
 
-    async def _fetch(
-        self, http_request: HttpRequest, read: Callable[[HttpResponse], Awaitable[T]], subject: str
-    ) -> T:
+    async def _fetch(self, http_request: HttpRequest, read: Read[T], subject: str) -> T:
         """A response that breaks the contract is retried; the error is raised if it stays so."""
         broken = 0
 

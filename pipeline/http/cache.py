@@ -16,7 +16,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -29,7 +29,7 @@ from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
 from pipeline.errors import HeadraceError
 from pipeline.http.response_store import CachedResponse, ResponseStore, open_store
-from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
+from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts, Sender
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.cache")
@@ -46,7 +46,7 @@ class _Fetch:
     """A request whose response is not in the store, and where it goes."""
 
     request: HttpRequest
-    label: str
+    label: object
     sent: RequestCounts
     key: str
     ttl_s: float
@@ -78,11 +78,7 @@ class CachingSender:
         self.counts: Counter[str] = Counter()
 
     async def fetch(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        label: str,
-        sent: RequestCounts,
+        self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
     ) -> T:
         """As ``Client.fetch``. Requests that are alike go out one after the other."""
         policy = request.keep
@@ -111,7 +107,7 @@ class CachingSender:
     async def _fetch(
         self,
         fetch: _Fetch,
-        read: Callable[[HttpResponse], Awaitable[T]],
+        read: Read[T],
         cached: CachedResponse | None,
     ) -> T:
         conditions = cached.conditions if cached else {}

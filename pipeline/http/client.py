@@ -11,7 +11,7 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from time import monotonic, time
@@ -80,7 +80,7 @@ from pipeline.http.transport import (
     BudgetedTransport,
     DeadlineTransport,
 )
-from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
+from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts
 from pipeline.ratelimit import Budget
 from pipeline.redaction import keep_secrets_out
 
@@ -92,35 +92,40 @@ log = logging.getLogger("headrace.client")
 class Client:
     """The client of a source's API, opened inside the run's event loop by ``open_client``."""
 
-    def __init__(self, source: Source, http: HttpSession, budget: Budget, breaker: Breaker) -> None:
+    def __init__(
+        self,
+        source: Source,
+        http: HttpSession,
+        budget: Budget,
+        breaker: Breaker,
+        proxies: Proxies,
+        body_limit: BodyLimit,
+    ) -> None:
+        """:param http: sends by the same proxies, and within the same limit."""
         self._source = source
         self._http = http
         self._breaker = breaker
         self._probe = asyncio.Lock()
         self.budget = budget
-        self.proxies = Proxies.of(source, os.environ)
-        others = [*source.secrets, *self.proxies.secrets()]
+        self._proxies = proxies
+        self._body_limit = body_limit
+        others = [*source.secrets, *proxies.secrets()]
         self.secrets = Secrets(source.auth, http.auth, others)
         self._sets_cookies = False
         self._known_before = breaker.state is BreakerState.HALF_OPEN
         self._rate_limits = RateLimitListener(source, budget)
         self.spent = RetryBudget()
         self.requests = 0
-        self._read_well: set[str] = set()
+        self._endpoints_read: set[str] = set()
         self._warned_at = -math.inf
         self._last_failure: AttemptFailed | None = None
-        self._body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
 
     @property
     def breaker_state(self) -> str:
         return self._breaker.state.value
 
     async def fetch(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        label: object,
-        sent: RequestCounts,
+        self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
     ) -> T:
         """Send ``request`` until ``read`` has read its response.
 
@@ -133,14 +138,14 @@ class Client:
         try:
             while True:
                 try:
-                    return await self._gated(request, read, label, sent)
+                    return await self._fetch_through_breaker(request, read, label, sent)
                 except AttemptFailed as failed:
                     is_throttled = failed.kind is FailureKind.THROTTLED
                     sent.throttled += is_throttled and not failed.of_token
                     sent.retried += not is_throttled
                     await self.back_off(failed, failures, label)
         except HeadraceError as error:
-            raise self._redacted(with_remedies(error, self._source)) from None
+            raise self._without_secrets(with_remedies(error, self._source)) from None
 
     async def back_off(
         self, failed: AttemptFailed, failures: Counter[FailureKind], label: object
@@ -156,12 +161,12 @@ class Client:
         policy = self._source.retries
         wait_s = retry.wait_s(failed.kind, failures[failed.kind], self.spent, policy, random.random)
         if wait_s is None or self._breaker.state is BreakerState.OPEN:
-            raise self._given_up(failed, failures.total(), label) from None
+            raise self._final_error(failed, failures.total(), label) from None
         self._warn_of_retry(failed, label)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
 
-    def _given_up(self, failed: AttemptFailed, attempts: int, label: object) -> HeadraceError:
+    def _final_error(self, failed: AttemptFailed, attempts: int, label: object) -> HeadraceError:
         """The error of a page that is not requested again."""
         reason = str(failed).removeprefix(f"{_endpoint_of(label)}: ").removesuffix(".")
         if failed.kind is FailureKind.FORMAT:
@@ -169,13 +174,15 @@ class Client:
         reason = f"{reason}, after {attempts} {'attempt' if attempts == 1 else 'attempts'}"
         if failed.kind is FailureKind.BODY:
             return WrongFormat(f"{label}: {reason}. Check: {numbered(failed.checks)}.")
-        return self._absent_or_down(label, reason, failed)
+        return self._unreachable_or_unavailable(label, reason, failed)
 
-    def _absent_or_down(self, label: object, reason: str, failed: AttemptFailed) -> HeadraceError:
+    def _unreachable_or_unavailable(
+        self, label: object, reason: str, failed: AttemptFailed
+    ) -> HeadraceError:
         known = self.spent.responded or self._known_before
         if failed.may_be_absent and not known:
-            return self._unreachable(label, reason, failed)
-        return self._down(label, reason, failed)
+            return self._unreachable_error(label, reason, failed)
+        return self._unavailable_error(label, reason, failed)
 
     def _warn_of_retry(self, failed: AttemptFailed, label: object) -> None:
         """Log a failure that took long, or may be the first of many: at most twice a minute."""
@@ -189,9 +196,7 @@ class Client:
             self._warned_at = monotonic()
             log.warning("%s: %s%s; retrying", label, failed, never)
 
-    async def read(
-        self, response: HttpResponse, read: Callable[[HttpResponse], Awaitable[T]], label: object
-    ) -> T:
+    async def read(self, response: HttpResponse, read: Read[T], label: object) -> T:
         """Have a response read; an error of the reader leaves without secrets.
 
         Stars in place of a secret are enough where a quote is whole. If a quote was cut, a part of
@@ -215,78 +220,70 @@ class Client:
         text = f"{' '.join(response.headers.values())} {str(response.body, 'utf-8', 'replace')}"
         return await asyncio.to_thread(self.secrets.are_in, text)
 
-    def _redacted(self, error: HeadraceError) -> HeadraceError:
+    def _without_secrets(self, error: HeadraceError) -> HeadraceError:
         """A net under all others: no error leaves with a secret."""
         withheld = f"The message of this {type(error).__name__} repeats a secret, and is not shown."
         error.args = (self.secrets.redacted(str(error), withheld=withheld),)
         return error
 
-    async def _gated(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        label: object,
-        sent: RequestCounts,
+    async def _fetch_through_breaker(
+        self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
     ) -> T:
         """Half open, one request goes out and the others wait for its result."""
         if self._breaker.state is BreakerState.HALF_OPEN:
             async with self._probe:
                 if self._breaker.state is BreakerState.HALF_OPEN:
-                    return await self._once(request, read, label, sent)
+                    return await self._attempt(request, read, label, sent)
         if self._breaker.state is BreakerState.OPEN:
             reason = "the API failed too often in a row"
             if self._last_failure is None:
-                raise self._down(label, reason)
-            raise self._absent_or_down(label, reason, self._last_failure)
-        return await self._once(request, read, label, sent)
+                raise self._unavailable_error(label, reason)
+            raise self._unreachable_or_unavailable(label, reason, self._last_failure)
+        return await self._attempt(request, read, label, sent)
 
-    async def _once(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        label: object,
-        sent: RequestCounts,
+    async def _attempt(
+        self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
     ) -> T:
         try:
             response = await self._send(request, sent)
-            await self._judge(request, response, label)
+            await self._raise_for_response(request, response, label)
             result = await self.read(response, read, label)
         except AttemptFailed as failed:
             if not failed.of_token:  # all that waited for a token fail together
-                self._fared(up=failed.kind is FailureKind.THROTTLED)
+                self._record_outcome(up=failed.kind is FailureKind.THROTTLED)
             raise
         except (AuthError, RequestRefused):
-            self._fared(up=True)  # an API that refuses is up
+            self._record_outcome(up=True)  # an API that refuses is up
             raise
         except SignedOutInBody as error:
-            self._fared(up=True)
+            self._record_outcome(up=True)
             self._renew_token(response, f"{error} (dead token)")
             raise AuthError(f"{label}: {error}. A new token is dead, too") from None
         except ThrottledInBody as error:
-            self._fared(up=True)
+            self._record_outcome(up=True)
             self._rate_limits.throttled(response.headers, response.left_at)
             raise AttemptFailed(FailureKind.THROTTLED, f"{error} (too many requests)") from None
         except OtherFormat as error:
             # An endpoint that had the right format before has an outage, and shows its page.
-            was_read = _endpoint_of(label) in self._read_well
-            self._fared(up=not was_read)
+            was_read = _endpoint_of(label) in self._endpoints_read
+            self._record_outcome(up=not was_read)
             kind = FailureKind.ERROR if was_read else FailureKind.FORMAT
             raise AttemptFailed(kind, str(error), responded=True) from None
         except BadBody as error:
             other_page = isinstance(error, UnexpectedPage)
-            self._fared(up=other_page)
+            self._record_outcome(up=other_page)
             is_outage = other_page or isinstance(error, CutShort)
-            is_outage = is_outage or _endpoint_of(label) in self._read_well
+            is_outage = is_outage or _endpoint_of(label) in self._endpoints_read
             kind = FailureKind.ERROR if is_outage else FailureKind.BODY
             raise AttemptFailed(kind, str(error), responded=True, checks=error.checks) from None
-        self._fared(up=True)
-        self._read_well.add(_endpoint_of(label))
+        self._record_outcome(up=True)
+        self._endpoints_read.add(_endpoint_of(label))
         self._rate_limits.passed(response.left_at)
         if accepted := getattr(self._http.auth, "token_accepted", None):
             accepted(response.token_number)
         return result
 
-    def _fared(self, *, up: bool) -> None:
+    def _record_outcome(self, *, up: bool) -> None:
         breaker = self._breaker.succeeded() if up else self._breaker.failed()
         if breaker.state is not self._breaker.state:
             log.log(
@@ -302,7 +299,7 @@ class Client:
         sent.requests += 1
         self.requests += 1
         try:
-            return await self._read_body(self._built(request))
+            return await self._read_body(self._build_request(request))
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
             raise ConfigError("The API has no valid URL. Check `base_url`.") from None
         except httpx.HTTPError as error:
@@ -330,22 +327,22 @@ class Client:
             self.requests -= 1
             raise
 
-    def _built(self, request: HttpRequest) -> httpx.Request:
+    def _build_request(self, request: HttpRequest) -> httpx.Request:
         """The request with its URL held against ``base_url``: it gets the credentials, and may come
         from a checkpoint that whoever writes to the lake has changed.
 
         :raises ContractBroken: it leads elsewhere.
         """
         check_origin(request.url, self._source.base_url)
-        built = self._http.built(
+        built = self._http.build_request(
             request.method, _url(request.whole_url), request.headers, request.content
         )
-        built.extensions[RESPONDED] = self._responded
+        built.extensions[RESPONDED] = self._note_response
         if request.late is not None:
             built.extensions[LATE] = request.late
         return built
 
-    def _responded(self) -> None:
+    def _note_response(self) -> None:
         self.spent.responded = True
 
     async def _read_body(self, request: httpx.Request) -> HttpResponse:
@@ -372,8 +369,15 @@ class Client:
         if died is not None and died(response.token_number):
             raise AttemptFailed(FailureKind.ERROR, reason, of_token=True)
 
-    async def _judge(self, request: HttpRequest, response: HttpResponse, label: object) -> None:
-        """Raise unless the response can be read."""
+    async def _raise_for_response(
+        self, request: HttpRequest, response: HttpResponse, label: object
+    ) -> None:
+        """Raise unless the response can be read. Called with every response before its reader: an
+        API whose errors mean something else overrides this (``lanes.lane_client``).
+
+        :raises AttemptFailed: a retry may mend it.
+        :raises AuthError, RequestRefused: no retry can.
+        """
         status, headers, body = response.status, response.headers, response.body
         rate = self._source.limits.headers
         answers = self._source.answers_of(request.endpoint)
@@ -407,15 +411,15 @@ class Client:
             )
         raise error
 
-    def _unreachable(self, label: object, reason: str, failed: AttemptFailed) -> Unreachable:
+    def _unreachable_error(self, label: object, reason: str, failed: AttemptFailed) -> Unreachable:
         """Without Dagster's retries: nothing shows that the API is there at all."""
         name = endpoint_name(self._source, of_token=failed.of_token)
-        checks = places_to_look(self._source, failed, self.proxies.unused())
+        checks = places_to_look(self._source, failed, self._proxies.unused())
         return Unreachable(
             f"{label}: {reason}. {name} has not responded once in this run. {checks}"
         )
 
-    def _down(
+    def _unavailable_error(
         self, label: object, reason: str, failed: AttemptFailed | None = None
     ) -> ApiUnavailable:
         of_token = failed is not None and failed.of_token
@@ -467,12 +471,12 @@ async def open_client(
     """
     keep_secrets_out()
     t, free_304 = source.timeouts, source.limits.not_modified_is_free
+    proxies = Proxies.of(source, os.environ)
+    body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
     if transport is None:
         tls = await asyncio.to_thread(tls_context, source.tls, os.environ)
-        proxies = Proxies.of(source, os.environ)
         transport = AiohttpTransport(source.limits.in_flight + 2, tls, proxies)
     stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
-    body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
     timed = DeadlineTransport(transport, stages, t.total_s, body_limit)
     http = HttpSession(
         BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
@@ -487,5 +491,6 @@ async def open_client(
         ResponseCookies(cookie_jar(sent_back=source.cookies)),
     )
     state = BreakerState.HALF_OPEN if half_open else BreakerState.CLOSED
+    breaker = Breaker(source.breaker.failures, state)
     async with budget, http:
-        yield Client(source, http, budget, Breaker(source.breaker.failures, state))
+        yield Client(source, http, budget, breaker, proxies, body_limit)

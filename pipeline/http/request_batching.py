@@ -14,7 +14,7 @@ page are sent again, each by itself.
 import asyncio
 import secrets
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -26,7 +26,7 @@ from pipeline.dialects.igdb import multiquery, split
 from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused, WrongFormat
 from pipeline.http.client import Client
 from pipeline.http.retry import AttemptFailed, FailureKind
-from pipeline.messages import Body, HttpRequest, HttpResponse, RequestCounts, Sender
+from pipeline.messages import Body, HttpRequest, HttpResponse, Read, RequestCounts, Sender
 from pipeline.runtime import in_reader
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class PendingPage:
     """A page that waits for its response."""
 
     request: HttpRequest
-    label: str
+    label: object
     sent: RequestCounts
     response: asyncio.Future[HttpResponse] = field(default_factory=asyncio.Future)
 
@@ -134,7 +134,7 @@ class RequestBatch:
 
     def __str__(self) -> str:
         number = len(self.pages)
-        return self.pages[0].label if number == 1 else f"{number} pages in one request"
+        return str(self.pages[0].label) if number == 1 else f"{number} pages in one request"
 
 
 class RequestBatcher:
@@ -151,11 +151,7 @@ class RequestBatcher:
         self.size = size
 
     async def fetch(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        label: str,
-        sent: RequestCounts,
+        self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
     ) -> T:
         """As ``Client.fetch``. A page that can't be read is retried, alone or in a batch."""
         failures: Counter[FailureKind] = Counter()

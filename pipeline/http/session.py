@@ -64,7 +64,7 @@ class HttpSession:
     ) -> None:
         await self._transport.__aexit__(kind, error, at)
 
-    def built(
+    def build_request(
         self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None
     ) -> httpx.Request:
         """A request with the headers and cookies of the session, not signed yet."""

@@ -18,6 +18,8 @@ from pipeline.config.source import Source
 from pipeline.errors import ApiUnavailable, AuthError, PageTokenDead, RequestRefused, cut
 from pipeline.extract.clock import server_time
 from pipeline.http.client import Client
+from pipeline.http.network import Proxies
+from pipeline.http.response_body import BodyLimit
 from pipeline.http.retry import AttemptFailed, Breaker, FailureKind
 from pipeline.http.session import HttpSession
 from pipeline.lanes.sessions import AccountSessions
@@ -70,17 +72,21 @@ class LaneClient(Client):
         http: HttpSession,
         budget: Budget,
         breaker: Breaker,
+        proxies: Proxies,
+        body_limit: BodyLimit,
         *,
         sessions: AccountSessions,
         account: str,
         region_is_off: Callable[[], Awaitable[bool]],
     ) -> None:
         """:param region_is_off: asks whether the account has not switched the region on."""
-        super().__init__(source, http, budget, breaker)
+        super().__init__(source, http, budget, breaker, proxies, body_limit)
         self._sessions, self._account = sessions, account
         self._region_is_off = region_is_off
 
-    async def _judge(self, request: HttpRequest, response: HttpResponse, label: object) -> None:
+    async def _raise_for_response(
+        self, request: HttpRequest, response: HttpResponse, label: object
+    ) -> None:
         """Raise unless the response has a page."""
         if response.status < 300:
             return

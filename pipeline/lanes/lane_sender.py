@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ from pipeline.http.session import HttpSession
 from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
 from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
 from pipeline.lanes.sessions import OWN, AccountSessions
-from pipeline.messages import HttpRequest, HttpResponse, OperationCall, RequestCounts
+from pipeline.messages import HttpRequest, HttpResponse, OperationCall, Read, RequestCounts
 from pipeline.ratelimit import Budget, BudgetStats
 from pipeline.redaction import keep_secrets_out
 
@@ -120,10 +120,17 @@ class LaneSender:
     """Of the source as a whole: each lane has a breaker of its own."""
 
     def __init__(
-        self, source: Source, transport: httpx.AsyncBaseTransport, open_budget: OpenBudget
+        self,
+        source: Source,
+        transport: httpx.AsyncBaseTransport,
+        open_budget: OpenBudget,
+        proxies: Proxies,
+        body_limit: BodyLimit,
     ) -> None:
+        """:param transport: sends by the same proxies, and within the same limit."""
         assert source.lanes is not None
         self._source, self._transport, self._open_budget = source, transport, open_budget
+        self._proxies, self._body_limit = proxies, body_limit
         self.access: LaneAccess = source.lanes
         self.sessions = AccountSessions(self.access, self._call_home)
         self.budget = LaneBudgets()
@@ -133,11 +140,7 @@ class LaneSender:
         self.region_errors: dict[str, HeadraceError] = {}
 
     async def fetch(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        label: object,
-        sent: RequestCounts,
+        self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
     ) -> T:
         """Call an operation until ``read`` has read its response, a page as JSON.
 
@@ -297,6 +300,8 @@ class LaneSender:
             http,
             budget,
             breaker,
+            self._proxies,
+            self._body_limit,
             sessions=self.sessions,
             account=key.account,
             region_is_off=lambda: self._region_is_off(key),
@@ -375,10 +380,11 @@ async def open_lanes(source: Source, open_budget: OpenBudget) -> AsyncIterator[L
     keep_secrets_out()
     tls = await asyncio.to_thread(tls_context, source.tls, os.environ)
     limits = source.lanes.limits
-    wires = AiohttpTransport(2 * limits.lanes_at_once + 2, tls, Proxies.of(source, os.environ))
+    proxies = Proxies.of(source, os.environ)
     body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
+    wires = AiohttpTransport(2 * limits.lanes_at_once + 2, tls, proxies)
     transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s, body_limit)
-    sender = LaneSender(source, transport, open_budget)
+    sender = LaneSender(source, transport, open_budget, proxies, body_limit)
     try:
         try:
             who = await sender.call(OWN, source.lanes.home_region, "sts", "GetCallerIdentity", {})

@@ -45,9 +45,9 @@ def test_a_request_has_the_headers_cookies_and_signature_of_the_session() -> Non
             {"user-agent": "ours", "X-Key": "a"},
             ResponseCookies(cookie_jar(sent_back=True)),
         ) as session:
-            first = session.built("POST", API, {"ACCEPT": "application/json"}, b"x")
+            first = session.build_request("POST", API, {"ACCEPT": "application/json"}, b"x")
             await session.send(first)
-            return await session.send(session.built("GET", API, {"x-key": "b"}, None))
+            return await session.send(session.build_request("GET", API, {"x-key": "b"}, None))
 
     response = asyncio.run(run())
     assert response.status_code == 302, "no redirect is followed, nor read"
