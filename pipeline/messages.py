@@ -107,6 +107,18 @@ class HttpRequest:
 
 
 @dataclass(frozen=True)
+class TokenUse:
+    """How its signer learns what became of a token that has signed a request.
+
+    :ivar note_dead: the API calls the token dead; True: a retry gets another one.
+    :ivar note_accepted: the API has taken the token.
+    """
+
+    note_dead: Callable[[], bool]
+    note_accepted: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class HttpResponse:
     """A response with its whole body, decompressed. Header names are in lower case.
 
@@ -114,7 +126,7 @@ class HttpResponse:
     :ivar latency_s: from when the request left until the headers came; 0 if it is from the cache.
     :ivar left_at: when the request left, on the monotonic clock.
     :ivar waited_slot_s: seconds that the request waited for its send slot; 0 = the quota is free.
-    :ivar token_number: which token of the run signed the request; 0: none.
+    :ivar token: which token of the run signed the request; None: none that is fetched.
     """
 
     status: int
@@ -125,7 +137,7 @@ class HttpResponse:
     latency_s: float = 0.0
     left_at: float = 0.0
     waited_slot_s: float = 0.0
-    token_number: int = 0
+    token: TokenUse | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(eq=False)

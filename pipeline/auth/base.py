@@ -7,7 +7,7 @@ scheme's own port and none.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,15 @@ from pipeline.errors import ConfigError, ContractBroken
 from pipeline.kinds import Kinds
 from pipeline.model import Model, fits_header
 from pipeline.redaction import contains_piece, contains_secret, redact, secrets_in
+
+FOR_TOKENS: Final = "headrace.for_tokens"
+"""The extension of a request that goes to the token endpoint, and not to the API: a function that
+is called with the error if no response comes."""
+SIGN: Final = "headrace.sign"
+"""The extension of a request that is signed once more when it leaves: it may have waited for its
+send slot for longer than its token lives."""
+SIGNED_BY: Final = "headrace.signed_by"
+"""The extension of a request that a token of the run has signed: its ``messages.TokenUse``."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +135,7 @@ class Secrets:
     @property
     def known(self) -> frozenset[str]:
         """All of them, as of now."""
-        of_signer = getattr(self._signer, "secrets", ())
-        return self._fixed.union(of_signer, (str(getattr(self._signer, "token", "")),))
+        return self._fixed.union(signer_secrets(self._signer))
 
     def are_in(self, text: str) -> bool:
         """True if a text has one of them, in whatever spelling."""
@@ -143,6 +151,12 @@ class Secrets:
         :param withheld: what is said instead if one is there in an odd spelling.
         """
         return redact(text, self.known, withheld=withheld)
+
+
+def signer_secrets(signer: httpx.Auth | None) -> Iterator[str]:
+    """What a signer has got and must not be shown; it may be a class of the user's."""
+    yield from getattr(signer, "secrets", ())
+    yield str(getattr(signer, "token", ""))
 
 
 AUTH: Final[Kinds[Auth]] = Kinds("auth", Auth)

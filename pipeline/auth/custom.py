@@ -1,13 +1,13 @@
 """An auth of the user's own: a class by its import path."""
 
 import importlib
-from collections.abc import AsyncGenerator, Awaitable
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Awaitable, Iterator
+from typing import Literal
 
 import httpx
 from pydantic import Field, SecretStr
 
-from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets
+from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets, signer_secrets
 from pipeline.auth.token_pause import TokenPause, throttled
 from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError, TokenThrottled
 
@@ -70,12 +70,8 @@ class GuardedAuth(httpx.Auth):
         self._known = Secrets(spec, inner)
 
     @property
-    def secrets(self) -> Any:
-        return getattr(self.inner, "secrets", ())
-
-    @property
-    def token(self) -> str:
-        return str(getattr(self.inner, "token", ""))
+    def secrets(self) -> Iterator[str]:
+        return signer_secrets(self.inner)
 
     async def async_auth_flow(
         self, request: httpx.Request

@@ -13,26 +13,20 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
 import httpx
 
-from pipeline.auth.base import AuthContext, Secrets
+from pipeline.auth.base import FOR_TOKENS, SIGN, SIGNED_BY, AuthContext, Secrets
 from pipeline.auth.token_file import KeptToken, TokenFile
 from pipeline.auth.token_pause import TokenPause, throttled
 from pipeline.errors import ApiUnavailable, AuthError, TokenThrottled, cut
+from pipeline.messages import TokenUse
 from pipeline.redaction import contains_secret
 
 log = logging.getLogger("headrace.auth")
-FOR_TOKENS: Final = "headrace.for_tokens"
-"""The extension of a request that goes to the token endpoint, and not to the API: a function that
-is called with the error if no response comes."""
-SIGN: Final = "headrace.sign"
-"""The extension of a request that is signed once more when it leaves: it may have waited for its
-send slot for longer than its token lives."""
-SIGNED_BY: Final = "headrace.number_of_the_token"
-"""The extension of a request that says which token of the run has signed it, from 1 on."""
 _MOST_RENEWALS: Final = 4
 """For one request, whose tokens run out on their way."""
 MOST_TOKEN_BYTES: Final = 2**16
@@ -157,10 +151,11 @@ class TokenAuth(httpx.Auth):
         self._replacement = 0  # the token that was fetched since
         self._accepted = 0  # the newest token that the API took
 
-    def token_died(self, number: int) -> bool:
-        """Note that the API calls a token dead; whether another one is worth a retry.
+    def note_dead(self, number: int) -> bool:
+        """Note that the API calls a token dead.
 
-        :param number: of the token, as in the request's extension ``SIGNED_BY``.
+        :param number: of the token.
+        :return: whether another one is worth a retry.
         """
         if number == self._number:
             if self._accepted < number == self._replacement:
@@ -169,7 +164,7 @@ class TokenAuth(httpx.Auth):
             self._is_dead = True
         return True
 
-    def token_accepted(self, number: int) -> None:
+    def note_accepted(self, number: int) -> None:
         """Note that the API took a token."""
         self._accepted = max(self._accepted, number)
         if number == self._number:
@@ -258,7 +253,9 @@ class TokenAuth(httpx.Auth):
 
     def _sign(self, request: httpx.Request) -> None:
         request.headers[self._grant.name] = self._signature
-        request.extensions = {**request.extensions, SIGNED_BY: self._number}
+        number = self._number
+        use = TokenUse(partial(self.note_dead, number), partial(self.note_accepted, number))
+        request.extensions = {**request.extensions, SIGNED_BY: use}
 
     def _token_request(self) -> httpx.Request:
         request = self._grant.request(self._refresh)

@@ -28,6 +28,7 @@ from pipeline.auth import Secrets
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
 from pipeline.errors import HeadraceError
+from pipeline.http.client import Client
 from pipeline.http.response_store import CachedResponse, ResponseStore, open_store
 from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts, Sender
 
@@ -61,17 +62,17 @@ class CachingSender:
         others: Sender,
         store: ResponseStore,
         source: Source,
+        secrets: Secrets,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """:param others: sends for endpoints without a cache, perhaps in batches."""
+        """:param others: sends for endpoints without a cache, perhaps in batches.
+        :param secrets: a response that repeats one of them is not kept.
+        """
         self._direct = direct
         self._others = others
         self._store = store
         self._source = source
-        # The client's own know the tokens that came during the run.
-        self._secrets = getattr(direct, "secrets", None) or Secrets(
-            source.auth, others=source.secrets
-        )
+        self._secrets = secrets
         self._now = now
         self._requested: set[tuple[str, str]] = set()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -145,17 +146,18 @@ class CachingSender:
 
 @asynccontextmanager
 async def cached(
-    direct: Sender, others: Sender, source: Source, folder: str | None
+    client: Client, others: Sender, source: Source, folder: str | None
 ) -> AsyncIterator[Sender]:
-    """A cache in front of ``direct`` if an endpoint of the source wants one.
+    """A cache in front of a client if an endpoint of the source wants one.
 
+    :param others: sends for endpoints without a cache, perhaps in batches.
     :param folder: where responses are kept; None = in the memory of this process.
     """
     if all(endpoint.cache is None for endpoint in source.endpoints.values()):
         yield others
         return
     async with open_store(folder) as store:
-        sender = CachingSender(direct, others, store, source)
+        sender = CachingSender(client, others, store, source, client.secrets)
         yield sender
         log.info(
             "%s: %d responses from the cache, %d not modified",

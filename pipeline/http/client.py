@@ -21,8 +21,7 @@ from urllib.parse import urljoin
 import httpx
 
 from pipeline.auth import AuthContext, Secrets
-from pipeline.auth.base import check_origin
-from pipeline.auth.token_auth import SIGNED_BY
+from pipeline.auth.base import SIGNED_BY, check_origin
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import (
     BadBody,
@@ -279,8 +278,8 @@ class Client:
         self._record_outcome(up=True)
         self._endpoints_read.add(_endpoint_of(label))
         self._rate_limits.passed(response.left_at)
-        if accepted := getattr(self._http.auth, "token_accepted", None):
-            accepted(response.token_number)
+        if response.token is not None:
+            response.token.note_accepted()
         return result
 
     def _record_outcome(self, *, up: bool) -> None:
@@ -360,13 +359,12 @@ class Client:
             latency_s=facts[LATENCY_S],
             left_at=facts[LEFT_AT],
             waited_slot_s=facts.get(WAITED_SLOT_S, 0.0),
-            token_number=request.extensions.get(SIGNED_BY, 0),
+            token=request.extensions.get(SIGNED_BY),
         )
 
     def _renew_token(self, response: HttpResponse, reason: str) -> None:
         """:raises AttemptFailed: a new token is fetched for a retry."""
-        died = getattr(self._http.auth, "token_died", None)
-        if died is not None and died(response.token_number):
+        if response.token is not None and response.token.note_dead():
             raise AttemptFailed(FailureKind.ERROR, reason, of_token=True)
 
     async def _raise_for_response(

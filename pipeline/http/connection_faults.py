@@ -25,7 +25,7 @@ from typing import Final
 import aiohttp
 import httpx
 
-from pipeline.auth.token_auth import FOR_TOKENS
+from pipeline.auth.base import FOR_TOKENS
 from pipeline.config.source import Source
 from pipeline.errors import numbered, printable
 from pipeline.http.retry import AttemptFailed, FailureKind

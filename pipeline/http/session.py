@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 
 import httpx
 
-from pipeline.auth.token_auth import FOR_TOKENS
+from pipeline.auth.base import FOR_TOKENS
 from pipeline.http.cookies import ResponseCookies, cookie_jar
 
 _DEFAULT_HEADERS: Final = {

@@ -33,7 +33,8 @@ import aiohttp
 import httpx
 import yarl
 
-from pipeline.auth.token_auth import FOR_TOKENS, MOST_TOKEN_BYTES, SIGN
+from pipeline.auth.base import FOR_TOKENS, SIGN
+from pipeline.auth.token_auth import MOST_TOKEN_BYTES
 from pipeline.http.network import Proxies
 from pipeline.http.response_body import BodyLimit
 from pipeline.messages import Body, Incoming, LateRequest

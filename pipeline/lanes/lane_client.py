@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from pipeline.auth.token_auth import SIGN
+from pipeline.auth.base import SIGN
 from pipeline.aws import wire
 from pipeline.aws.error_codes import ErrorMeaning, meaning_of
 from pipeline.aws.service_models import AwsOperation, any_operation

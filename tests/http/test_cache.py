@@ -120,7 +120,9 @@ class Runs:
             others = await stack.enter_async_context(batching(client, self.source))
             folder = None if self.folder is None else str(self.folder)
             store = await stack.enter_async_context(open_store(folder))
-            sender = CachingSender(client, others, store, self.source, lambda: self.now_s)
+            sender = CachingSender(
+                client, others, store, self.source, client.secrets, lambda: self.now_s
+            )
             found = [
                 await sender.fetch(request, read, "page", RequestCounts()) for _ in range(times)
             ]
