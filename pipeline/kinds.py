@@ -2,7 +2,8 @@
 
 Pagination, bookmarks, auth, decoders, budget stores, object stores and partition schemes are
 families. Who needs one of a kind asks the family's ``Kinds`` for it by its name, and calls what the
-base has. Nobody asks which kind it is.
+base has. Nobody asks which kind it is. The dialects of a request are no family but a closed pair
+(``config.request``): the engine writes their HTTP requests, and users add none.
 
 A kind whose settings come from a source's YAML is a pydantic model with a member ``kind``:
 

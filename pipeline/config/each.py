@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.config.columns import RowFilter
-from pipeline.config.request import HttpTemplate, placeholders_in
+from pipeline.config.request import placeholders_in
 from pipeline.decode.types import parse_type
 from pipeline.errors import cut
 from pipeline.model import Model, Name, fits_header
@@ -310,7 +310,6 @@ def _placeholders_have_lists(endpoint: "Endpoint") -> Iterator[str]:
 
 def _values_fit(endpoint: "Endpoint") -> Iterator[str]:
     """Written values go where they are put: into the column, the path, a header."""
-    in_header = str(endpoint.request.headers) if isinstance(endpoint.request, HttpTemplate) else ""
     for value_list in lists_of(endpoint):
         prefix, values = value_list.prefix, value_list.values or ()
         for column in (c for c, name in endpoint.value_columns.items() if name == prefix):
@@ -329,7 +328,7 @@ def _values_fit(endpoint: "Endpoint") -> Iterator[str]:
                 f"the value {leads_out!r} of `{prefix}` would lead out of the path "
                 f"`{endpoint.path}`: write it without . and .. as parts"
             )
-        unread = prefix in placeholders_in(in_header) and next(
+        unread = prefix in endpoint.request.header_placeholders and next(
             (v for v in values if not fits_header(str(v))), None
         )
         if unread:

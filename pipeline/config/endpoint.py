@@ -12,7 +12,6 @@ from pipeline.config.each import EachConfig, ParentsConfig
 from pipeline.config.limits import OkWhen, ResponsesConfig
 from pipeline.config.request import (
     DAY_S,
-    Apicalypse,
     CountConfig,
     HttpTemplate,
     Request,
@@ -20,7 +19,7 @@ from pipeline.config.request import (
     placeholders_in,
 )
 from pipeline.config.tables import Tables
-from pipeline.config.validation import baseline_keeps_its_end, problems
+from pipeline.config.validation import problems
 from pipeline.decode import DECODERS, DEFAULT_FORMAT, Format
 from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.types import INTEGERS
@@ -401,22 +400,18 @@ class Endpoint(Model):
     @property
     def can_seek(self) -> bool:
         """True if rows after a given key can be requested."""
-        if isinstance(self.request, Apicalypse):
-            return True
-        return "after" in placeholders_in(" ".join(str(t) for t in self.request.templates))
+        return self.request.can_seek
 
     @property
     def request_values(self) -> tuple[Any, ...]:
         """The parameters and the body of the request, as in the YAML; none of Apicalypse."""
-        return self.request.templates if isinstance(self.request, HttpTemplate) else ()
+        return self.request.templates
 
     @cached_property
     def placeholders(self) -> frozenset[str] | None:
         """The placeholders in the request and the path; None if the request's dialect has none."""
-        if isinstance(self.request, Apicalypse):
-            return None
-        parts = (*self.request.templates, self.path)
-        return placeholders_in(" ".join(str(part) for part in parts))
+        of_request = self.request.placeholders
+        return None if of_request is None else of_request | placeholders_in(str(self.path))
 
     @model_validator(mode="after")
     def _consistent(self) -> "Endpoint":
@@ -436,8 +431,6 @@ class Endpoint(Model):
                     f"`columns: {{{cursor}: 'timestamp[s]'}}`"
                 )
         yield from self._cursor_is_a_time()
-        if isinstance(self.request, HttpTemplate):
-            yield from self._placeholders_fit(self.request)
         yield from problems(self)
 
     def _cursor_is_a_time(self) -> Iterator[str]:
@@ -456,16 +449,3 @@ class Endpoint(Model):
                     f"the cursor `{cursor}` is a day without a time: say so with "
                     "`window: {resolution_s: 86400}`"
                 )
-
-    def _placeholders_fit(self, request: HttpTemplate) -> Iterator[str]:
-        placeholders = self.placeholders or frozenset()
-        has_window = bool({"start", "end"} & placeholders) or self.feed or self.bookmark is not None
-        if self.incremental and not has_window:
-            yield (
-                "an endpoint with a cursor needs the window in its request: put {start} and {end} "
-                "into `params`, or leave `cursor` out (then it is a snapshot), or say "
-                "`window: {start: none, end: none}` for a feed, which sends its latest rows"
-            )
-        if self.path is not None and set(self.path) & set("?#"):
-            yield ("`path` has a ? or #: put the query into `request.params`")
-        yield from baseline_keeps_its_end(self, request)

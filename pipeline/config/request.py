@@ -14,8 +14,9 @@ is several segments of a path: ``dialects.quoting`` has them all.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -55,7 +56,54 @@ def placeholders_in(text: str) -> frozenset[str]:
     return frozenset(name for name, _ in PLACEHOLDER.findall(text))
 
 
-class HttpTemplate(Model):
+class RequestDialect(Model):
+    """The request of an endpoint's pages: what the engine asks of it, whichever dialect it is in.
+
+    There are two, a closed pair: plain HTTP, and IGDB's query language. ``pipeline.dialects``
+    writes the HTTP request of either.
+    """
+
+    @property
+    def templates(self) -> tuple[Any, ...]:
+        """All that may have placeholders in it, besides the path."""
+        return ()
+
+    @property
+    def placeholders(self) -> frozenset[str] | None:
+        """The placeholders in the templates; None: the dialect has none."""
+        return None
+
+    @property
+    def can_seek(self) -> bool:
+        """True if rows after a given key can be requested."""
+        return True
+
+    @property
+    def is_get(self) -> bool:
+        """True if pages are requested with GET."""
+        return False
+
+    @property
+    def pages_per_request(self) -> int:
+        """How many pages may share an HTTP request."""
+        return 1
+
+    @property
+    def header_placeholders(self) -> frozenset[str]:
+        """The placeholders whose values go into a header."""
+        return frozenset()
+
+    @property
+    def token_params(self) -> tuple[str, ...] | None:
+        """The parameters that a page token is in, beside others; None: it has none beside it."""
+        return None
+
+    def with_fields(self, names: Sequence[str]) -> Self:
+        """The request of these fields alone, where an API can be asked for single ones."""
+        return self
+
+
+class HttpTemplate(RequestDialect):
     """A plain HTTP request."""
 
     dialect: Literal["http"] = "http"
@@ -82,11 +130,34 @@ class HttpTemplate(Model):
 
     @property
     def templates(self) -> tuple[Any, ...]:
-        """All that may have placeholders in it, besides the path."""
         return self.params, self.headers, self.json_body, self.form, self.text
 
+    @property
+    def placeholders(self) -> frozenset[str]:
+        return placeholders_in(" ".join(str(part) for part in self.templates))
 
-class Apicalypse(Model):
+    @property
+    def can_seek(self) -> bool:
+        return "after" in self.placeholders
+
+    @property
+    def is_get(self) -> bool:
+        return self.method == "GET"
+
+    @property
+    def header_placeholders(self) -> frozenset[str]:
+        return placeholders_in(str(self.headers))
+
+    @property
+    def token_params(self) -> tuple[str, ...] | None:
+        if self.with_token:
+            return None
+        return tuple(
+            n for n, value in self.params.items() if "token" in placeholders_in(str(value))
+        )
+
+
+class Apicalypse(RequestDialect):
     """IGDB's query language (https://api-docs.igdb.com/#apicalypse), as a POST body."""
 
     dialect: Literal["apicalypse"]
@@ -94,6 +165,13 @@ class Apicalypse(Model):
     exclude: str | None = Field(None, description="fields that are not requested")
     where: str | None = Field(None, description="a condition that all rows must meet")
     pack: int = Field(10, ge=1, le=10, description="pages in one /multiquery request")
+
+    @property
+    def pages_per_request(self) -> int:
+        return self.pack
+
+    def with_fields(self, names: Sequence[str]) -> Self:
+        return self.model_copy(update={"fields": ",".join(names)})
 
 
 def _dialect(request: Any) -> Any:

@@ -23,7 +23,7 @@ from pipeline.config.limits import (
     RetriesConfig,
     TimeoutsConfig,
 )
-from pipeline.config.request import DAY_S, Apicalypse
+from pipeline.config.request import DAY_S
 from pipeline.config.tables import problems_of_names
 from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
@@ -280,8 +280,8 @@ class Source(Model):
     @property
     def pack(self) -> int:
         """Pages that ride in one request."""
-        requests = [endpoint.request for endpoint in self.endpoints.values()]
-        return min((r.pack for r in requests if isinstance(r, Apicalypse)), default=1)
+        requests = (endpoint.request for endpoint in self.endpoints.values())
+        return min((request.pages_per_request for request in requests), default=1)
 
     @field_validator("timezone")
     @classmethod

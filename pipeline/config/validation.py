@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 def problems(endpoint: "Endpoint") -> Iterator[str]:
     """The sentences on all parts that do not fit, the first first."""
+    if isinstance(endpoint.request, HttpTemplate):
+        yield from _templates_fit(endpoint, endpoint.request)
+    else:
+        yield from _query_fits(endpoint)
     yield from problems_of_each(endpoint)
     yield from _keyless_fits(endpoint)
     yield from problems_of_columns(endpoint)
@@ -59,13 +63,34 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
             "`sort` is about a feed, which is not requested by a window: say "
             "`window: {start: none, end: none}` and name the cursor, or leave `sort` out"
         )
-    if isinstance(endpoint.request, HttpTemplate):
-        placeholders = endpoint.placeholders or frozenset()
-        yield from _placeholders_are_known(endpoint.request)
-        yield from _quotes_are_known(endpoint, endpoint.request)
-        yield from _token_has_its_parameters(endpoint.request)
-        yield from _placeholders_are_filled(endpoint, placeholders)
-        yield from _window_is_requested(endpoint, placeholders)
+
+
+def _query_fits(endpoint: "Endpoint") -> Iterator[str]:
+    """Check a query in Apicalypse."""
+    if not endpoint.key:
+        yield "a query in Apicalypse is sorted by the key, and `key: none` says that there is none"
+    if endpoint.incremental and len(endpoint.cursors) != 1:
+        yield "IGDB's dialect filters by one column: name it alone as `cursor`"
+
+
+def _templates_fit(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
+    """Check the placeholders of a plain HTTP request."""
+    placeholders = endpoint.placeholders or frozenset()
+    bounds = bool({"start", "end"} & placeholders)
+    if endpoint.incremental and not (bounds or endpoint.feed or endpoint.bookmark):
+        yield (
+            "an endpoint with a cursor needs the window in its request: put {start} and {end} "
+            "into `params`, or leave `cursor` out (then it is a snapshot), or say "
+            "`window: {start: none, end: none}` for a feed, which sends its latest rows"
+        )
+    if endpoint.path is not None and set(endpoint.path) & set("?#"):
+        yield ("`path` has a ? or #: put the query into `request.params`")
+    yield from _baseline_keeps_its_end(endpoint, request)
+    yield from _placeholders_are_known(request)
+    yield from _quotes_are_known(endpoint, request)
+    yield from _token_has_its_parameters(request)
+    yield from _placeholders_are_filled(endpoint, placeholders)
+    yield from _window_is_requested(endpoint, placeholders)
 
 
 def _rows_have_their_form(endpoint: "Endpoint") -> Iterator[str]:
@@ -143,7 +168,7 @@ def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
             "`conditional` needs a request that is the same every day: take {start} and {end} out "
             "of it and say `window: {start: none, end: none}`, or leave `conditional` out"
         )
-    if isinstance(endpoint.request, HttpTemplate) and endpoint.request.method != "GET":
+    if not endpoint.request.is_get:
         yield "`conditional` is for GET: APIs send 304 for nothing else"
     if not endpoint.paging.first_tells_all:
         *kinds, last = [f"`{name}`" for name, kind in PAGINATION if kind.first_tells_all]
@@ -191,8 +216,6 @@ def _keyless_fits(endpoint: "Endpoint") -> Iterator[str]:
             f"paging of kind `{endpoint.paging.kind}` gives rows twice, which only a key tells, "
             "and `key: none` says that there is none: name the key, or use another kind of paging"
         )
-    if not isinstance(endpoint.request, HttpTemplate):
-        yield "a query in Apicalypse is sorted by the key, and `key: none` says that there is none"
 
 
 def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
@@ -217,9 +240,6 @@ def _cursor_is_shown(endpoint: "Endpoint") -> Iterator[str]:
             "`cursor: window` means that the rows do not show the time that the API filters by, "
             "and there is a column `window`: write `cursor: [window]` if it is that column"
         )
-    is_single = len(endpoint.cursors) == 1 or not endpoint.incremental
-    if not is_single and not isinstance(endpoint.request, HttpTemplate):
-        yield "IGDB's dialect filters by one column: name it alone as `cursor`"
     if len(endpoint.cursors) > 1 and "_cursor" in endpoint.columns:
         yield "the column `_cursor` is added to rows whose cursor may come from several: rename it"
 
@@ -362,7 +382,7 @@ def _window_is_requested(endpoint: "Endpoint", placeholders: frozenset[str]) -> 
         )
 
 
-def baseline_keeps_its_end(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
+def _baseline_keeps_its_end(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
     """A text with a placeholder without a value is left out, and the others in it as well."""
     together = endpoint.window.together or endpoint.window.floor is not None
     first = endpoint.paging.first_request().token is not None

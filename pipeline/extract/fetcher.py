@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import UnexpectedPage
@@ -156,7 +155,6 @@ class PageFetcher:
 
     def _with_hint(self, error: RequestRefused, request: PageRequest) -> RequestRefused:
         """A token may have expired; and some APIs refuse one beside other parameters."""
-        spec = self._endpoint.request
         if (
             error.status not in (400, 404, 410, 422)
             or isinstance(error, PageTokenDead)
@@ -170,11 +168,9 @@ class PageFetcher:
             f"[{error.status}]}}`, or `dead_page_token_text` with the words of the refusal, and "
             "the chain begins anew"
         )
-        if error.status in (404, 410) or not isinstance(spec, HttpTemplate) or spec.with_token:
+        names = self._endpoint.request.token_params
+        if error.status in (404, 410) or names is None:
             return RequestRefused(expired, error.status)
-        names = [
-            name for name, value in spec.params.items() if "token" in placeholders_in(str(value))
-        ]
         return RequestRefused(
             f"{expired}. If the API takes a token without the other parameters, leave them out: "
             f"`request: {{with_token: [{', '.join(names) or 'token'}]}}`",
