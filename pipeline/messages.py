@@ -10,6 +10,8 @@ is a view of the body.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_plus
 
@@ -167,6 +169,19 @@ class Sender(Protocol):
         :raises Permanent: no retry can mend it.
         """
         ...
+
+
+def server_time(headers: Mapping[str, str]) -> datetime | None:
+    """When the API made a response, by its own clock (``Date``; RFC 9110, 6.6.1).
+
+    :param headers: names in lower case.
+    :return: None if it does not say.
+    """
+    try:
+        instant = parsedate_to_datetime(headers.get("date", ""))
+        return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 class RawText(str):

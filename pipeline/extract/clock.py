@@ -7,26 +7,15 @@ the first one, from a cache on the way or a server that is behind: the earliest 
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Final
+
+from pipeline.messages import server_time
 
 MOST_APART_S: Final = 5.0
 """Clocks that are kept by NTP differ by less, and ``Date`` has whole seconds."""
 SMALL_MARGIN_S: Final = 900.0
 """Clock error and the lag of an API's replicas and indexes are rarely more."""
-
-
-def server_time(headers: Mapping[str, str]) -> datetime | None:
-    """When the API made a response; None if it does not say.
-
-    :param headers: their names are in lower case.
-    """
-    try:
-        instant = parsedate_to_datetime(headers.get("date", ""))
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
 
 
 def clock_warning(

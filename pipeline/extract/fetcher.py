@@ -22,7 +22,7 @@ from pipeline.dialects.http_request import build_count_request, build_page_reque
 from pipeline.dialects.placeholders import slice_of, whole_slice_of
 from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.capped_page import looks_incomplete
-from pipeline.extract.clock import clock_warning, server_time
+from pipeline.extract.clock import clock_warning
 from pipeline.extract.confirmation import LIMITS
 from pipeline.extract.error_pages import refuse_error
 from pipeline.extract.feed import FeedPage, validators_of
@@ -51,7 +51,15 @@ from pipeline.extract.prefetch import ParseBatcher
 from pipeline.extract.shared_keys import check_shared_keys
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, classify
-from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, Read, RequestCounts, Sender
+from pipeline.messages import (
+    CachePolicy,
+    HttpRequest,
+    HttpResponse,
+    Read,
+    RequestCounts,
+    Sender,
+    server_time,
+)
 from pipeline.model import fits_header
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
 from pipeline.partitions.window import Window

@@ -39,7 +39,7 @@ from pipeline.errors import (
     cut,
     cut_bytes,
 )
-from pipeline.http.retry import number_in
+from pipeline.http.rate_limit_headers import number_in
 from pipeline.messages import Body
 
 

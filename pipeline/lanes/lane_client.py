@@ -16,14 +16,13 @@ from pipeline.aws.error_codes import ErrorMeaning, meaning_of
 from pipeline.aws.service_models import AwsOperation, any_operation
 from pipeline.config.source import Source
 from pipeline.errors import ApiUnavailable, AuthError, PageTokenDead, RequestRefused, cut
-from pipeline.extract.clock import server_time
 from pipeline.http.client import Client
 from pipeline.http.network import Proxies
 from pipeline.http.response_body import BodyLimit
 from pipeline.http.retry import AttemptFailed, Breaker, FailureKind
 from pipeline.http.session import HttpSession
 from pipeline.lanes.sessions import AccountSessions
-from pipeline.messages import HttpRequest, HttpResponse
+from pipeline.messages import HttpRequest, HttpResponse, server_time
 from pipeline.ratelimit import Budget
 
 _MOST_SAID = 200

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.extract.clock import clock_warning, margin_warning, server_time
+from pipeline.extract.clock import clock_warning, margin_warning
 from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
+from pipeline.messages import server_time
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
 

@@ -9,11 +9,11 @@ import pytest
 from pipeline.config.limits import RateHeadersConfig
 from pipeline.http.rate_limit_headers import (
     RateLimitListener,
+    ThrottlePace,
     advertised_limit,
     quota_left,
     retry_after_s,
 )
-from pipeline.http.retry import ThrottlePace
 from pipeline.messages import RequestCounts
 from tests.support.wire import Seen, answer, client_of, http_date, read_json, serving, things
 from tests.support.yaml_sources import quick
