@@ -57,7 +57,7 @@ def counting(
 ) -> Iterator[Callable[[Manifest], None]]:
     """Export a step's counters while the block lasts.
 
-        with counting("otlp", "igdb", lambda: client.budget.stats) as committed:
+        with counting("otlp", "igdb", lambda: report.stats) as committed:
             committed(manifest)
 
     :param stats: is called at each export.

@@ -18,7 +18,6 @@ from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
 from pipeline.extract.position import ExtractionProgress
-from pipeline.http.request_batching import batching
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
 from resources import ApiResource, LakeResource
@@ -90,11 +89,10 @@ async def _sweep(
     api: ApiResource,
 ) -> SweepResult:
     opened, progress = lake.open(), ExtractionProgress()
-    async with (
-        api.session(source, half_open=context.retry_number > 0) as client,
-        batching(client, source) as sender,
-    ):
-        run = RunContext(source, opened, sender, context.run.run_id, lambda: datetime.now(UTC))
+    async with api.open(source, [name], half_open=context.retry_number > 0) as session:
+        run = RunContext(
+            source, opened, session.sender, context.run.run_id, lambda: datetime.now(UTC)
+        )
         reporting = asyncio.create_task(_report(context, name, progress))
         try:
             return await sweep(run, name, progress)

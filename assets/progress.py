@@ -17,7 +17,7 @@ from pipeline.errors import counted
 from pipeline.extract.position import ExtractionProgress
 from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import RunOutcome
-from resources.api import ApiClient
+from resources.api import RequestReport
 
 _SAMPLE_EVERY_S = 1.0
 LINE_EVERY_S = 5
@@ -62,8 +62,8 @@ class RequestTimeline:
         return self.samples[place - 1] if place else Sample(at, 0.0, 0)
 
 
-async def report(
-    client: ApiClient,
+async def log_progress(
+    report: RequestReport,
     outcome: RunOutcome,
     log: Callable[[str], None],
     timeline: RequestTimeline,
@@ -74,18 +74,18 @@ async def report(
     began = time.monotonic()
     for seconds in itertools.count(1):
         await asyncio.sleep(_SAMPLE_EVERY_S)
-        timeline.add(time.time(), client.budget.stats)
+        timeline.add(time.time(), report.stats)
         if seconds % LINE_EVERY_S == 0:
-            log(line(outcome, client, time.monotonic() - began, limited=limited))
+            log(line(outcome, report, time.monotonic() - began, limited=limited))
 
 
-def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bool) -> str:
+def line(outcome: RunOutcome, report: RequestReport, passed_s: float, *, limited: bool) -> str:
     """A line of progress.
 
     :param limited: the API has a rate limit: else there is no share of it to show.
     """
     rows, total = _rows(outcome)
-    stats = client.budget.stats
+    stats = report.stats
     share = f"{stats.share_used:.0%} of the budget, " if limited else ""
     rate = rows / passed_s if passed_s else 0.0
     left_s = (total - rows) / rate if rate and total > rows else _values_left_s(outcome, passed_s)
@@ -96,7 +96,7 @@ def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bo
         f"{share}{stats.throttled} throttled, "
         f"{counted(len(outcome.results), 'partition')} committed"
         + (f", about {left_s:,.0f} s left" if left_s >= 1 else "")
-        + (f", breaker {client.breaker_state}" if client.breaker_state != "closed" else "")
+        + (f", breaker {report.breaker_state}" if report.breaker_state != "closed" else "")
     )
 
 

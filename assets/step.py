@@ -28,7 +28,7 @@ from assets.partitions import requested_partitions
 from assets.progress import (
     RequestTimeline,
     line,
-    report,
+    log_progress,
     requests_over_time,
     too_fast,
 )
@@ -41,7 +41,7 @@ from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.runner import RunOutcome, run_source
 from resources import ApiResource, LakeResource
-from resources.api import ApiClient
+from resources.api import RequestReport
 
 BACKFILL_TAG = "dagster/backfill"
 _SHARED_FOR_S = 1.0
@@ -146,10 +146,9 @@ class Step:
 
     async def _run(self, lake: ObjectStore) -> None:
         half_open = self._attempts > 1
-        async with self._api.sending(
+        async with self._api.open(
             self._source, self._endpoints, half_open=half_open, share=self._share()
         ) as api:
-            client = api.client
             run = RunContext(
                 self._source,
                 lake,
@@ -163,14 +162,14 @@ class Step:
             if self._source.lanes is None:
                 await asyncio.to_thread(self._note_budget, lake)
             began = time.monotonic()
-            progress = asyncio.create_task(self._report(client))
+            progress = asyncio.create_task(self._log_progress(api.report))
             try:
-                await self._read(lake, client, run)
+                await self._read(lake, api.report, run)
             finally:
                 progress.cancel()
                 passed_s = self._read_s = time.monotonic() - began
-                self._info(line(self._outcome, client, passed_s, limited=self._limited))
-                if warning := too_fast(client.budget.stats, limited=self._limited):
+                self._info(line(self._outcome, api.report, passed_s, limited=self._limited))
+                if warning := too_fast(api.report.stats, limited=self._limited):
                     self._warn(warning)
 
     def _note_budget(self, lake: ObjectStore) -> None:
@@ -181,20 +180,20 @@ class Step:
                 self._warn(text)
                 self._other_budgets = {"other_budgets": text}
 
-    async def _read(self, lake: ObjectStore, client: ApiClient, run: RunContext) -> None:
+    async def _read(self, lake: ObjectStore, report: RequestReport, run: RunContext) -> None:
         """All partitions, with counters for whoever watches."""
         name, metrics = self._source.source, self._api.metrics
-        with counting(metrics, name, lambda: client.budget.stats) as self._count:
+        with counting(metrics, name, lambda: report.stats) as self._count:
             await run_source(
                 run,
                 self._endpoints,
                 self._partitions,
                 self._outcome,
-                lambda result: self._done(lake, client, result),
+                lambda result: self._done(lake, report, result),
             )
 
-    async def _report(self, client: ApiClient) -> None:
-        await report(client, self._outcome, self._info, self._timeline, limited=self._limited)
+    async def _log_progress(self, report: RequestReport) -> None:
+        await log_progress(report, self._outcome, self._info, self._timeline, limited=self._limited)
 
     @property
     def _limited(self) -> bool:
@@ -205,7 +204,7 @@ class Step:
         tagged = BACKFILL_TAG in self._context.run.tags or len(self._partitions) > 1
         return self._source.limits.backfill_share if tagged else 1.0
 
-    def _done(self, lake: ObjectStore, client: ApiClient, result: PartitionResult) -> None:
+    def _done(self, lake: ObjectStore, report: RequestReport, result: PartitionResult) -> None:
         manifest = result.manifest
         late = f" ({manifest.late_rows:,} late)" if manifest.late_rows else ""
         self._info(
@@ -220,13 +219,13 @@ class Step:
         if warning := manifest.notes.warning:
             self._warn(f"{result.endpoint} {manifest.partition}: {warning}")
         last = manifest.partition == self._outcome.wanted[result.endpoint][-1]
-        self._recorder.record(lake, result, self._shared_metadata(client), last=last)
+        self._recorder.record(lake, result, self._shared_metadata(report), last=last)
 
-    def _shared_metadata(self, client: ApiClient) -> dict[str, Any]:
+    def _shared_metadata(self, report: RequestReport) -> dict[str, Any]:
         """Metadata of the run so far: the endpoints of a source share one budget."""
         if self._shared and time.monotonic() - self._shared_at < _SHARED_FOR_S:
             return self._shared
-        stats = client.budget.stats
+        stats = report.stats
         self._timeline.add(time.time(), stats)
         limit_per_s = self._source.limits.rate_per_s
         plot = requests_over_time(stats.sends, stats.bin_s, limit_per_s, self._timeline)
@@ -237,7 +236,7 @@ class Step:
             "run_waited_slot_s": round(stats.waited_slot_s, 3),
             "run_waited_permit_s": round(stats.waited_permit_s, 3),
             "run_throttled_429": stats.throttled,
-            "breaker": client.breaker_state,
+            "breaker": report.breaker_state,
             **self._other_budgets,
             "requests_over_time": dg.MetadataValue.md(plot),
         }

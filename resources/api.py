@@ -1,9 +1,10 @@
-"""The API clients. One session serves a whole step: one event loop, one client, one budget."""
+"""The API, opened for a step: one event loop, one sender, one budget."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import dagster as dg
 from pydantic import Field
@@ -11,36 +12,47 @@ from pydantic import Field
 from pipeline.config.source import Source
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.http.cache import cached
-from pipeline.http.client import Client, open_client
+from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from pipeline.lanes import LaneSender, lanes_of, open_lanes, values_of_lanes
 from pipeline.messages import Sender
+from pipeline.ratelimit import BudgetStats
 from resources.budget import BudgetResource
 
-ApiClient = Client | LaneSender
-"""What tells how a run's requests go: of one API, or of the lanes of AWS."""
+
+class RequestReport(Protocol):
+    """How the requests of a run go so far, to one API or to the lanes of AWS."""
+
+    @property
+    def stats(self) -> BudgetStats:
+        """What was used of the budget."""
+        ...
+
+    @property
+    def breaker_state(self) -> str:
+        """``closed``, ``open`` or ``half open``."""
+        ...
 
 
 @dataclass(frozen=True)
-class OpenApi:
-    """An API that a run may send to, while its session is open.
+class ApiSession:
+    """An API that a run may send to.
 
-    :ivar client: tells what was used of the budget, and whether the API is up.
     :ivar values: of endpoints that are read in lanes: the lanes that were found.
     :ivar lanes: is passed before a lane is read; None: the source has none.
     """
 
-    client: ApiClient
     sender: Sender
+    report: RequestReport
     values: Mapping[str, tuple[PartitionValue, ...]] = field(default_factory=dict)
     lanes: asyncio.Semaphore | None = None
 
 
 class ApiResource(dg.ConfigurableResource["ApiResource"]):
-    """Opens clients whose requests all go through the shared budget.
+    """Opens sessions whose requests all go through the shared budget.
 
     A resource holds configuration only: Dagster sets it up without an event loop, so the HTTP
-    client is opened inside the run's loop, by ``async with api.session(source) as client``.
+    client is opened inside the run's loop, by ``async with api.open(source, names) as session``.
     """
 
     budget: dg.ResourceDependency[BudgetResource]
@@ -51,41 +63,34 @@ class ApiResource(dg.ConfigurableResource["ApiResource"]):
         default=None, description="`otlp`: export a step's counters by OpenTelemetry"
     )
 
-    def session(
-        self, source: Source, *, half_open: bool = False, share: float = 1.0
-    ) -> AbstractAsyncContextManager[Client]:
-        """A client of the source's API, to be entered inside the run's event loop.
-
-        :param half_open: the attempt before ended since the API was down: begin with one request.
-        :param share: the part of the budget that this run may take.
-        """
-        return open_client(source, self.budget.open(source, share=share), half_open=half_open)
-
     @asynccontextmanager
-    async def sending(
+    async def open(
         self,
         source: Source,
         endpoints: Sequence[str],
         *,
         half_open: bool = False,
         share: float = 1.0,
-    ) -> AsyncIterator[OpenApi]:
+    ) -> AsyncIterator[ApiSession]:
         """All that a run of some endpoints needs to send, open as long as the ``async with``.
 
+        :param half_open: the attempt before ended since the API was down: begin with one request.
+        :param share: the part of the budget that this run may take.
         :raises HeadraceError: the accounts of a source that is read in lanes can't be listed.
         """
         if source.lanes is not None:
             async with open_lanes(source, lambda of: self.budget.open(of, share=share)) as lanes:
                 values = await _values(source, endpoints, lanes)
                 at_once = asyncio.Semaphore(source.lanes.limits.lanes_at_once)
-                yield OpenApi(lanes, lanes, values, at_once)
+                yield ApiSession(lanes, lanes, values, at_once)
             return
+        budget = self.budget.open(source, share=share)
         async with (
-            self.session(source, half_open=half_open, share=share) as client,
-            batching(client, source) as packer,
-            cached(client, packer, source, self.cache) as sender,
+            open_client(source, budget, half_open=half_open) as client,
+            batching(client, source) as batcher,
+            cached(client, batcher, source, self.cache) as sender,
         ):
-            yield OpenApi(client, sender)
+            yield ApiSession(sender, client)
 
 
 async def _values(

@@ -80,7 +80,7 @@ from pipeline.http.transport import (
     DeadlineTransport,
 )
 from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts
-from pipeline.ratelimit import Budget
+from pipeline.ratelimit import Budget, BudgetStats
 from pipeline.redaction import keep_secrets_out
 
 RETRIES_LOGGED_EVERY_S: Final = 30.0
@@ -118,6 +118,10 @@ class Client:
         self._endpoints_read: set[str] = set()
         self._warned_at = -math.inf
         self._last_failure: AttemptFailed | None = None
+
+    @property
+    def stats(self) -> BudgetStats:
+        return self.budget.stats
 
     @property
     def breaker_state(self) -> str:

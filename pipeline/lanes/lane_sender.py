@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Final, NamedTuple, TypeVar
 
 import httpx
@@ -80,26 +81,6 @@ class _OpenClient:
     users: int = 0
 
 
-class LaneBudgets:
-    """The usage of all lanes' budgets together."""
-
-    def __init__(self) -> None:
-        self.open: set[Budget] = set()
-        self._closed = BudgetStats()
-
-    def closed(self, budget: Budget) -> None:
-        """A budget is used no more; what it has used still counts."""
-        self.open.discard(budget)
-        self._closed = _sum(self._closed, budget.stats)
-
-    @property
-    def stats(self) -> BudgetStats:
-        total = self._closed
-        for budget in self.open:
-            total = _sum(total, budget.stats)
-        return total
-
-
 def _sum(first: BudgetStats, second: BudgetStats) -> BudgetStats:
     return BudgetStats(
         requests=first.requests + second.requests,
@@ -116,9 +97,6 @@ class LaneSender:
         ``EVERY`` region of such an account fails with it.
     """
 
-    breaker_state: Final = BreakerState.CLOSED.value
-    """Of the source as a whole: each lane has a breaker of its own."""
-
     def __init__(
         self,
         source: Source,
@@ -133,11 +111,22 @@ class LaneSender:
         self._proxies, self._body_limit = proxies, body_limit
         self.access: LaneAccess = source.lanes
         self.sessions = AccountSessions(self.access, self._call_home)
-        self.budget = LaneBudgets()
+        self._closed_stats = BudgetStats()
         self._clients: OrderedDict[LaneKey, _OpenClient] = OrderedDict()
         self._opening = asyncio.Lock()
         self._regions_off: dict[tuple[str, str], bool] = {}
         self.region_errors: dict[str, HeadraceError] = {}
+
+    @property
+    def stats(self) -> BudgetStats:
+        """The usage of all lanes' budgets together; exporters call it from threads of their own."""
+        clients = [each.client for each in [*self._clients.values()]]
+        return reduce(_sum, (client.stats for client in clients), self._closed_stats)
+
+    @property
+    def breaker_state(self) -> str:
+        """That of the source as a whole never opens: each lane has a breaker of its own."""
+        return BreakerState.CLOSED.value
 
     async def fetch(
         self, request: HttpRequest, read: Read[T], label: object, sent: RequestCounts
@@ -288,7 +277,6 @@ class LaneSender:
         source = source.with_lanes(self.access)
         closing = AsyncExitStack()
         budget = await closing.enter_async_context(self._open_budget(source))
-        self.budget.open.add(budget)
         # Never closed itself: that would close the transport, whose connections all lanes share.
         http = HttpSession(
             BudgetedTransport(self._transport, budget, httpx.URL(endpoint.url)),
@@ -329,7 +317,7 @@ class LaneSender:
 
     async def _close(self, key: LaneKey) -> None:
         opened = self._clients.pop(key)
-        self.budget.closed(opened.client.budget)
+        self._closed_stats = _sum(self._closed_stats, opened.client.stats)
         await opened.closing.aclose()
 
     async def aclose(self) -> None:

@@ -63,12 +63,12 @@ def run(answering: Answering, test: Any, more: str = "", breaker: int = 20) -> i
     return asyncio.run(main())
 
 
-def test_a_bad_page_of_a_packer_is_asked_for_as_often_and_as_slowly_as_by_the_client() -> None:
+def test_a_bad_page_of_a_batcher_is_asked_for_as_often_and_as_slowly_as_by_the_client() -> None:
     async def test(source: Source, client: Client) -> None:
-        packer = RequestBatcher(client, source, 1)
-        worker = asyncio.create_task(packer.work())
+        batcher = RequestBatcher(client, source, 1)
+        worker = asyncio.create_task(batcher.work())
         with pytest.raises(ApiUnavailable, match="the body is HTML or XML") as e:
-            await pages_of(source, packer).page(PageRequest(10))
+            await pages_of(source, batcher).page(PageRequest(10))
         worker.cancel()
         assert SECRET not in str(e.value)
         assert "***" in str(e.value)
@@ -79,14 +79,14 @@ def test_a_bad_page_of_a_packer_is_asked_for_as_often_and_as_slowly_as_by_the_cl
     assert run(lambda number, seen: HTML, test) == 5
 
 
-def test_what_breaks_the_contract_in_a_packer_says_no_secret() -> None:
+def test_what_breaks_the_contract_in_a_batcher_says_no_secret() -> None:
     odd = answer([{"id": f"{SECRET}"}])
 
     async def test(source: Source, client: Client) -> None:
-        packer = RequestBatcher(client, source, 1)
-        worker = asyncio.create_task(packer.work())
+        batcher = RequestBatcher(client, source, 1)
+        worker = asyncio.create_task(batcher.work())
         with pytest.raises(ContractBroken, match=r"column `id` is declared int64.*\*\*\*") as e:
-            await pages_of(source, packer).page(PageRequest(10))
+            await pages_of(source, batcher).page(PageRequest(10))
         worker.cancel()
         assert SECRET not in str(e.value)
 
