@@ -49,7 +49,9 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         identity = ratelimit.identity(self.where)
         if not identity:
             return None
-        return BudgetUse(budget_name(source), identity, ratelimit.place(self.where), now)
+        return BudgetUse(
+            budget_name(source), identity, ratelimit.printable_location(self.where), now
+        )
 
     def usage(self, source: Source) -> tuple[ratelimit.Minute, ...]:
         """The usage of the source's budget by all users, in each minute of the last hour.

@@ -171,11 +171,11 @@ class GrowingTail:
 
     async def _chased(self, page: ParsedPage, chain: _Chain) -> TailEnd | None:
         """Why the reading ends here: the end is no nearer than when it was looked for last."""
-        place, before = _place_of(page.request), chain.end
+        start, before = _start_of(page.request), chain.end
         is_there = before is not None and _reaches(page.request, before.request)
-        if place is None or not (is_there or (before is None and chain.pages >= chain.chase_at)):
+        if start is None or not (is_there or (before is None and chain.pages >= chain.chase_at)):
             return None
-        chain.chase_at, chain.end = 2 * chain.pages, await self._end_ahead(page, place)
+        chain.chase_at, chain.end = 2 * chain.pages, await self._end_ahead(page, start)
         if before is None or chain.end is None or before.doublings > chain.end.doublings:
             return None
         following = self._paging.next_request(page.request, page.info)
@@ -184,13 +184,13 @@ class GrowingTail:
         evidence = f"after {chain.pages:,} pages the end is as far ahead as before"
         return TailEnd(rows_left, None if by_key else _FASTER.format(found=evidence))
 
-    async def _end_ahead(self, page: ParsedPage, place: Key) -> _End | None:
+    async def _end_ahead(self, page: ParsedPage, start: Key) -> _End | None:
         """A place that no row lies behind; None if none is found, or it is near."""
         for doublings in range(_FARTHEST):
-            far = _ahead(page, place, 1 << doublings)
+            far = _ahead(page, start, 1 << doublings)
             if far is None:
                 return None
-            request = _at_place(page.request, far)
+            request = _at(page.request, far)
             try:
                 if (await self._again.page(request)).info.rows:
                     continue
@@ -235,12 +235,12 @@ class GrowingTail:
             chain.counted = counted
 
 
-def _place_of(request: PageRequest) -> Key:
-    """The place among the rows that a page is requested by; None if the request has none."""
+def _start_of(request: PageRequest) -> Key:
+    """The number or the key that a page is requested by; None if the request has neither."""
     if request.url is not None or request.token is not None:
         return None
-    places = (request.offset, request.page, request.after)
-    return next((place for place in places if place is not None), None)
+    starts = (request.offset, request.page, request.after)
+    return next((start for start in starts if start is not None), None)
 
 
 def _reaches(request: PageRequest, end: PageRequest) -> bool:
@@ -248,11 +248,11 @@ def _reaches(request: PageRequest, end: PageRequest) -> bool:
 
     Behind a gap a reader goes on by the key of its last row, and the end was found by a number.
     """
-    place, place_of_end = _place_of(request), _place_of(end)
-    if place is None or place_of_end is None or _goes_by(request) != _goes_by(end):
+    start, start_of_end = _start_of(request), _start_of(end)
+    if start is None or start_of_end is None or _goes_by(request) != _goes_by(end):
         return False
     try:
-        return bool(place >= place_of_end)  # type: ignore[operator]
+        return bool(start >= start_of_end)  # type: ignore[operator]
     except TypeError:  # keys of two types
         return False
 
@@ -261,21 +261,21 @@ def _goes_by(request: PageRequest) -> tuple[bool, bool]:
     return request.offset is not None, request.page is not None
 
 
-def _at_place(request: PageRequest, place: Key) -> PageRequest:
-    """The same request at another place."""
+def _at(request: PageRequest, start: Key) -> PageRequest:
+    """The same request from another number or key on."""
     if request.offset is not None:
-        return replace(request, offset=place)  # type: ignore[arg-type]
+        return replace(request, offset=start)  # type: ignore[arg-type]
     if request.page is not None:
-        return replace(request, page=place)  # type: ignore[arg-type]
-    return replace(request, after=place)
+        return replace(request, page=start)  # type: ignore[arg-type]
+    return replace(request, after=start)
 
 
-def _ahead(page: ParsedPage, place: Key, pages: int) -> Key:
-    """The place so many pages ahead, if pages are as long as this one; None if it is not known."""
+def _ahead(page: ParsedPage, start: Key, pages: int) -> Key:
+    """The number or key so many pages ahead, if pages are as long as this one; None: not known."""
     if page.request.page is not None:
-        return place + pages  # type: ignore[operator]
+        return start + pages  # type: ignore[operator]
     if page.request.offset is not None:
-        return place + pages * max(1, page.info.rows)  # type: ignore[operator]
+        return start + pages * max(1, page.info.rows)  # type: ignore[operator]
     first, last = page.info.first, page.info.last
     try:
         is_ascending = not isinstance(last, str | bool) and last > first  # type: ignore[operator]

@@ -58,7 +58,7 @@ from pipeline.http.connection_faults import (
     is_of_token,
     is_unreadable,
     no_response,
-    places_to_look,
+    reachability_checks,
     says_nothing_of_the_api,
     standing_fault,
 )
@@ -416,7 +416,7 @@ class Client:
     def _unreachable_error(self, label: object, reason: str, failed: AttemptFailed) -> Unreachable:
         """Without Dagster's retries: nothing shows that the API is there at all."""
         name = endpoint_name(self._source, of_token=failed.of_token)
-        checks = places_to_look(self._source, failed, self._proxies.unused())
+        checks = reachability_checks(self._source, failed, self._proxies.unused())
         return Unreachable(
             f"{label}: {reason}. {name} has not responded once in this run. {checks}"
         )

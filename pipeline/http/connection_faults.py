@@ -109,7 +109,7 @@ def standing_fault(error: httpx.HTTPError) -> str | None:
     return None
 
 
-def places_to_look(source: Source, failed: AttemptFailed, unused_proxy: str | None) -> str:
+def reachability_checks(source: Source, failed: AttemptFailed, unused_proxy: str | None) -> str:
     """The numbered checks where nothing shows that the API is there at all.
 
     :param unused_proxy: the environment's variable of a proxy that the YAML does not use.

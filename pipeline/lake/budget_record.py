@@ -7,8 +7,8 @@ within the last day. The record decides nothing, and may be deleted.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -29,18 +29,32 @@ class BudgetUse:
 
     :ivar budget: the name of the budget, which is that of a host and an API key.
     :ivar identity: what the budget's store says of itself, whatever the users call it.
-    :ivar place: the name of the store without secrets, for a person.
+    :ivar printable_location: that of the store, without secrets, for a person.
     :ivar used_at: when a run noted it last.
     """
 
     budget: str
     identity: str
-    place: str
+    printable_location: str
     used_at: datetime
 
     def is_same_store(self, other: "BudgetUse") -> bool:
-        """Whether both are one store; one that was emptied has a new identity at the same place."""
-        return self.identity == other.identity or self.place == other.place
+        """Whether both are one store; one that was emptied has a new identity where it was."""
+        by_location = self.printable_location == other.printable_location
+        return self.identity == other.identity or by_location
+
+    def to_json(self) -> dict[str, str]:
+        return {
+            "budget": self.budget,
+            "identity": self.identity,
+            "place": self.printable_location,
+            "used_at": self.used_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, str]) -> "BudgetUse":
+        used_at = datetime.fromisoformat(row["used_at"])
+        return cls(row["budget"], row["identity"], row["place"], used_at)
 
 
 def note_use(lake: ObjectStore, use: BudgetUse) -> list[BudgetUse]:
@@ -73,7 +87,7 @@ def _write_if_due(
         return
     others = [each for each in uses if each not in own]
     remaining = [each for each in others if use.used_at - each.used_at < _DROPPED_AFTER]
-    rows = [asdict(each) | {"used_at": each.used_at.isoformat()} for each in (*remaining, use)]
+    rows = [each.to_json() for each in (*remaining, use)]
     body = json.dumps({"version": _VERSION, "uses": rows}, indent=1).encode()
     lake.put(KEY, body, replaces=stored.etag if stored else None)
 
@@ -87,10 +101,7 @@ def _uses(stored: StoredObject | None) -> list[BudgetUse] | None:
         record: dict[str, Any] = json.loads(stored.body)
         if int(record["version"]) > _VERSION:
             return None
-        return [
-            BudgetUse(**row | {"used_at": datetime.fromisoformat(row["used_at"])})
-            for row in record["uses"]
-        ]
+        return [BudgetUse.from_json(row) for row in record["uses"]]
     except (ValueError, TypeError, KeyError):
         return []
 
@@ -99,10 +110,12 @@ def warning(use: BudgetUse, others: Sequence[BudgetUse]) -> str | None:
     """A sentence with the remedy, if other stores were used."""
     if not others:
         return None
-    named = ", ".join(f"`{each.place}` ({each.used_at:%Y-%m-%d %H:%M} UTC)" for each in others)
+    named = ", ".join(
+        f"`{each.printable_location}` ({each.used_at:%Y-%m-%d %H:%M} UTC)" for each in others
+    )
     return (
-        f"This run counts its requests in the budget `{use.place}`. Other runs of this lake have "
-        f"counted those of the same API key in {named}: each side keeps to the limits, both "
-        "together may exceed them. Check: that HEADRACE_BUDGET names one store wherever this lake "
-        "is loaded. After a change of HEADRACE_BUDGET this is said for a day"
+        f"This run counts its requests in the budget `{use.printable_location}`. Other runs of "
+        f"this lake have counted those of the same API key in {named}: each side keeps to the "
+        "limits, both together may exceed them. Check: that HEADRACE_BUDGET names one store "
+        "wherever this lake is loaded. After a change of HEADRACE_BUDGET this is said for a day"
     )

@@ -243,7 +243,7 @@ class Paging(Model):
 
     def is_first(self, request: PageRequest) -> bool:
         """Whether the reading begins with this page, of the window or a slice of it."""
-        return _place_of(request) == _place_of(self.first_request())
+        return _start_of(request) == _start_of(self.first_request())
 
     def parameters(self, request: PageRequest) -> Mapping[str, Any]:
         """Query parameters of this page, for what no placeholder can say.
@@ -481,5 +481,5 @@ def single_pages(
     return (PageSegment(request(number), closed=number != numbers[-1]) for number in numbers)
 
 
-def _place_of(request: PageRequest) -> tuple[Any, ...]:
+def _start_of(request: PageRequest) -> tuple[Any, ...]:
     return request.page, request.offset, request.after, request.token, request.url

@@ -5,7 +5,7 @@ slot, send), ``reservation`` (when a request may go: the law, on a row of cells)
 (the row), ``usage_stats`` (what was used). The stores of the row are the family in ``stores``.
 """
 
-from pipeline.ratelimit.budget import Budget, identity, open_budget, place, usage
+from pipeline.ratelimit.budget import Budget, identity, open_budget, printable_location, usage
 from pipeline.ratelimit.limits import Limits, RateWindow
 from pipeline.ratelimit.usage_stats import BudgetStats, Minute, SendGrant
 
@@ -18,6 +18,6 @@ __all__ = [
     "SendGrant",
     "identity",
     "open_budget",
-    "place",
+    "printable_location",
     "usage",
 ]

@@ -429,9 +429,9 @@ def identity(location: str | None) -> str:
     return _kind(location).identity(location or "memory")
 
 
-def place(location: str | None) -> str:
+def printable_location(location: str | None) -> str:
     """The location of budgets without secrets, for a person."""
-    return _kind(location).place(location or "memory")
+    return _kind(location).printable_location(location or "memory")
 
 
 def _kind(location: str | None) -> type[BudgetStore]:

@@ -16,7 +16,7 @@ THERE = BudgetUse("api-1", "bbbb", "/budgets of laptop", NOW)
 
 
 def at(use: BudgetUse, hours: float) -> BudgetUse:
-    return BudgetUse(use.budget, use.identity, use.place, NOW + timedelta(hours=hours))
+    return BudgetUse(use.budget, use.identity, use.printable_location, NOW + timedelta(hours=hours))
 
 
 def test_each_side_is_told_of_the_other_for_a_day(lake: Lake) -> None:
@@ -29,7 +29,7 @@ def test_each_side_is_told_of_the_other_for_a_day(lake: Lake) -> None:
 def test_one_store_under_two_names_and_a_store_that_was_emptied_are_one(lake: Lake) -> None:
     note_use(lake, HERE)
     other_name = BudgetUse("api-1", "aaaa", "postgresql://10.0.0.1:5432/dagster", NOW)
-    emptied = BudgetUse("api-1", "cccc", HERE.place, NOW)
+    emptied = BudgetUse("api-1", "cccc", HERE.printable_location, NOW)
     assert note_use(lake, other_name) == []
     assert note_use(lake, emptied) == []
 
@@ -67,8 +67,8 @@ def test_a_record_of_a_newer_release_stays_as_it_is(lake: Lake) -> None:
 def test_the_sentence_names_both_places_and_the_setting() -> None:
     text = warning(HERE, [THERE])
     assert text is not None
-    assert HERE.place in text
-    assert THERE.place in text
+    assert HERE.printable_location in text
+    assert THERE.printable_location in text
     assert "HEADRACE_BUDGET" in text
     assert warning(HERE, []) is None
 
@@ -83,8 +83,8 @@ def test_the_sentence_names_both_places_and_the_setting() -> None:
     ],
 )
 def test_a_place_has_no_secret(location: str, place: str) -> None:
-    assert ratelimit.place(location) == place
+    assert ratelimit.printable_location(location) == place
 
 
 def test_a_folder_is_of_a_machine(tmp_path: Path) -> None:
-    assert ratelimit.place(str(tmp_path)).startswith(f"{tmp_path} of ")
+    assert ratelimit.printable_location(str(tmp_path)).startswith(f"{tmp_path} of ")

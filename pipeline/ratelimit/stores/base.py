@@ -190,7 +190,7 @@ class BudgetStore(ABC):
         return ""
 
     @classmethod
-    def place(cls, location: str) -> str:
+    def printable_location(cls, location: str) -> str:
         """The location without secrets, for a person."""
         return without_secrets(location)
 

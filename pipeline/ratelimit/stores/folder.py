@@ -333,7 +333,7 @@ class FolderStore(StateStore):
             return file.read_text()
 
     @classmethod
-    def place(cls, location: str) -> str:
+    def printable_location(cls, location: str) -> str:
         return f"{Path(location).expanduser().absolute()} of {platform.node() or 'this machine'}"
 
     @classmethod

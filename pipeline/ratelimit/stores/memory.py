@@ -69,7 +69,7 @@ class MemoryStore(StateStore):
         self._state.permits.discard(permit)
 
     @classmethod
-    def place(cls, location: str) -> str:
+    def printable_location(cls, location: str) -> str:
         return "the memory of each process"
 
     @classmethod
