@@ -1,19 +1,73 @@
-"""All that Dagster has of some sources: assets with their checks, jobs and schedules."""
+"""All that Dagster has of some sources: assets with their checks, jobs and schedules.
+
+A source that can't be loaded is shown with its sentence, and has a run that fails with it; the
+other sources load and run. Its job and its schedule keep their names, their hour, and whether the
+schedule is on, so that one that is on goes on: its runs fail with the sentence, and whatever
+watches for failed runs reports it.
+"""
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
 from assets.assets import source_assets
-from assets.compat import names_a_partition
+from assets.compat import AssetJob, names_a_partition
 from assets.deletions import source_sweeps
-from assets.jobs import source_job
-from assets.not_loaded import BrokenDefinitions
-from assets.schedules import source_schedule
+from assets.failures import fail
+from assets.jobs import default_status, source_job, source_schedule
 from assets.specs import api_spec
 from assets.usage import budget_page
+from pipeline.config import BrokenSource
 from pipeline.config.source import Source
+
+
+@dataclass(frozen=True)
+class BrokenDefinitions:
+    """The definitions in place of a source's assets, job and schedule."""
+
+    asset: dg.AssetsDefinition
+    job: AssetJob
+    schedule: dg.ScheduleDefinition
+
+
+def not_loaded(broken: BrokenSource) -> BrokenDefinitions:
+    """The asset ``{source}/not_loaded``, which fails with what is wrong in the YAML."""
+    key = dg.AssetKey([broken.name, "not_loaded"])
+    text = (
+        f"The source `{broken.name}` is not loaded, and none of its assets are here. "
+        "Correct what is said below, then reload the code location.\n\n"
+        f"```\n{broken.reason}\n```"
+    )
+
+    @dg.asset(
+        key=key,
+        group_name=broken.name,
+        description=text,
+        kinds={"error"},
+        tags={"headrace/not_loaded": "true"},
+        metadata={"error": dg.MetadataValue.md(text)},
+    )
+    def source_is_not_loaded() -> None:
+        fail(f"The source `{broken.name}` is not loaded:\n{broken.reason}")
+
+    job = dg.define_asset_job(
+        f"{broken.name}_{broken.partitions.frequency}",
+        selection=dg.AssetSelection.assets(key),
+        description=text,
+        tags={"headrace/source": broken.name},
+    )
+    when = broken.schedule
+    schedule = dg.ScheduleDefinition(
+        name=f"{job.name}_schedule",
+        job=job,
+        cron_schedule=broken.partitions.schedule_cron(when.hour, when.minute),
+        execution_timezone=broken.timezone,
+        default_status=default_status(when),
+        description=text,
+    )
+    return BrokenDefinitions(source_is_not_loaded, job, schedule)
 
 
 def source_definitions(
