@@ -62,7 +62,6 @@ from pipeline.http.connection_faults import (
     says_nothing_of_the_api,
     standing_fault,
 )
-from pipeline.http.cookies import ResponseCookies, cookie_jar
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener, retry_after_s
 from pipeline.http.response_body import BodyLimit, read_body
@@ -490,7 +489,7 @@ async def open_client(
             )
         ),
         source.headers,
-        ResponseCookies(cookie_jar(sent_back=source.cookies)),
+        cookies=source.cookies,
     )
     state = BreakerState.HALF_OPEN if half_open else BreakerState.CLOSED
     breaker = Breaker(source.breaker.failures, state)

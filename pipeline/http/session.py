@@ -6,18 +6,22 @@ redirects, hooks and a log line, which took a seventh of the loop's time where p
 
 A request for a token runs to its end, also if the page that sent it is cancelled meanwhile: the
 endpoint may have spent a refresh token that is good once, and the next one is in its response.
+
+Cookies are off, unless the source says ``cookies: true``: then few are sent, and only those of the
+run. With cookies an API can change what later requests mean, or make them too large.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import suppress
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+from urllib.request import Request
 
 import httpx
 
 from pipeline.auth.base import FOR_TOKENS
-from pipeline.http.cookies import ResponseCookies, cookie_jar
 
 _DEFAULT_HEADERS: Final = {
     "Accept": "*/*",
@@ -29,6 +33,8 @@ _DEFAULT_HEADERS: Final = {
     "User-Agent": "headrace",
 }
 """Those of httpx: it decompresses what it names."""
+MAX_COOKIE_BYTES: Final = 8192
+"""Of all cookies together: many servers refuse longer headers."""
 T = TypeVar("T")
 
 
@@ -40,16 +46,15 @@ class HttpSession:
         transport: httpx.AsyncBaseTransport,
         auth: httpx.Auth,
         headers: Mapping[str, str] | None = None,
-        cookies: ResponseCookies | None = None,
+        *,
+        cookies: bool = False,
     ) -> None:
         """:param headers: of every request; a request's own go before them.
-        :param cookies: none are taken or sent by default.
+        :param cookies: those that the API sets are sent back to it.
         """
         self.auth = auth
         self._transport = transport
-        if cookies is None:  # an empty one is false
-            cookies = ResponseCookies(cookie_jar(sent_back=False))
-        self._cookies = cookies
+        self._cookies = _ResponseCookies(_few_cookies() if cookies else CookieJar(_NoCookies()))
         self._headers = _by_lower_name(_DEFAULT_HEADERS) | _by_lower_name(headers or {})
 
     async def __aenter__(self) -> Self:
@@ -143,3 +148,41 @@ async def _ended(task: asyncio.Task[Any]) -> None:
 def _by_lower_name(headers: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Name and value as they are written; a header replaces another that is written otherwise."""
     return {name.lower(): (name, value) for name, value in headers.items()}
+
+
+class _NoCookies(DefaultCookiePolicy):
+    """Takes none, and sends none."""
+
+    def set_ok(self, cookie: Cookie, request: Request) -> bool:
+        return False
+
+    def return_ok(self, cookie: Cookie, request: Request) -> bool:
+        return False
+
+
+class _FewCookies(DefaultCookiePolicy):
+    """Takes cookies that fit; by the rules of hosts and paths."""
+
+    jar: CookieJar
+
+    def set_ok(self, cookie: Cookie, request: Request) -> bool:
+        others = sum(_bytes(other) for other in self.jar if other.name != cookie.name)
+        return others + _bytes(cookie) <= MAX_COOKIE_BYTES and super().set_ok(cookie, request)
+
+
+class _ResponseCookies(httpx.Cookies):
+    """The cookies of a session. httpx prepares the reading of cookies for responses without any."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        if "set-cookie" in response.headers:
+            super().extract_cookies(response)
+
+
+def _few_cookies() -> CookieJar:
+    policy = _FewCookies()
+    policy.jar = jar = CookieJar(policy)
+    return jar
+
+
+def _bytes(cookie: Cookie) -> int:
+    return len(cookie.name) + len(cookie.value or "")

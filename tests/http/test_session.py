@@ -5,7 +5,6 @@ from collections.abc import Generator
 
 import httpx
 
-from pipeline.http.cookies import ResponseCookies, cookie_jar
 from pipeline.http.session import HttpSession
 
 API = httpx.URL("http://api.test/rows")
@@ -43,7 +42,7 @@ def test_a_request_has_the_headers_cookies_and_signature_of_the_session() -> Non
             httpx.MockTransport(respond),
             _Renewing(),
             {"user-agent": "ours", "X-Key": "a"},
-            ResponseCookies(cookie_jar(sent_back=True)),
+            cookies=True,
         ) as session:
             first = session.build_request("POST", API, {"ACCEPT": "application/json"}, b"x")
             await session.send(first)
