@@ -11,15 +11,13 @@ from rich.console import Console
 
 from sourcetool.aws_new import PREFIX as AWS
 from sourcetool.aws_new import new_aws
-from sourcetool.cache import cache
 from sourcetool.catalogue import catalogue
 from sourcetool.check import Wanted, check
+from sourcetool.deployment import cache, sweeps, validate
 from sourcetool.import_source import import_source
 from sourcetool.new import new
 from sourcetool.new_request import Key, RequestOptions
 from sourcetool.reference import reference, write_reference
-from sourcetool.sweeps import sweeps
-from sourcetool.validate import validate
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,25 +5,37 @@ something else: Parse Server finds nothing by ``{$gte: {__type: Date}}``.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pipeline.config.each import lists_of
-from sourcetool.doubt import Doubt
 from sourcetool.probe import ProbeResult
 
 _FLOOR = "window: {floor: '1970-01-01'} gives {start} a value there too; see 'The window'"
 
 
-def bounds(probe: ProbeResult) -> Iterator[Doubt]:
-    """The doubts about the bounds of a window that has rows."""
+@dataclass(frozen=True)
+class Finding:
+    """Something suspicious that an API did, and its remedy.
+
+    :ivar breaks: it would lose or mix up rows.
+    """
+
+    text: str
+    remedy: str
+    breaks: bool = False
+
+
+def bounds(probe: ProbeResult) -> Iterator[Finding]:
+    """What is suspicious of the bounds of a window that has rows."""
     if probe.half is not None and probe.half.info.rows == 0:
-        yield Doubt(
+        yield Finding(
             "requested a part of the window that has rows, the API gave none: every day that has "
             "ended would be empty",
             "correct the parameter that carries {end}, or window.format",
             breaks=True,
         )
     if probe.later:
-        yield Doubt(
+        yield Finding(
             f"requested a part of the window, {probe.later:,} rows came that lie after its end: an "
             "API that compares times as texts would leave out others at its start",
             "write the bounds as its rows are, e.g. window: {format: '%Y-%m-%d %H:%M:%S.000Z'}",
@@ -31,9 +43,9 @@ def bounds(probe: ProbeResult) -> Iterator[Doubt]:
     yield from _without_start(probe)
 
 
-def _without_start(probe: ProbeResult) -> Iterator[Doubt]:
+def _without_start(probe: ProbeResult) -> Iterator[Finding]:
     if probe.ever_error is not None:
-        yield Doubt(
+        yield Finding(
             f"requested everything up to now, as the first partition will be: {probe.ever_error}",
             f"if the API wants a lower bound always, {_FLOOR}",
             breaks=True,
@@ -44,7 +56,7 @@ def _without_start(probe: ProbeResult) -> Iterator[Doubt]:
     ends = not (ever.token or ever.url)
     fewer = head.total is not None and ever.total is not None and ever.total < head.total
     if (ever.rows == 0 and ends) or fewer:
-        yield Doubt(
+        yield Finding(
             f"{head.total if fewer else head.rows:,} rows came, but asked for everything up to "
             f"now, without {{start}}, the API gave {ever.total if fewer else 0:,}: the first "
             "partition would lack them",
@@ -53,27 +65,29 @@ def _without_start(probe: ProbeResult) -> Iterator[Doubt]:
         )
 
 
-def no_parent(probe: ProbeResult) -> Doubt:
-    """The doubt about an endpoint of children whose parents have no rows."""
+def no_parent(probe: ProbeResult) -> Finding:
+    """The finding about an endpoint of children whose parents have no rows."""
     above = ", ".join(
         value_list.endpoint for value_list in lists_of(probe.endpoint) if value_list.endpoint
     )
-    return Doubt(
+    return Finding(
         f"no rows of {above} came, so that there was nothing to ask for",
         f"see what was said of {above}, or look further back: ARGS='--days 30'",
     )
 
 
-def nothing(probe: ProbeResult) -> Doubt:
-    """The doubt about a window without rows."""
+def nothing(probe: ProbeResult) -> Finding:
+    """The finding about a window without rows."""
     if probe.ever is None:
-        return Doubt("no rows came, so that nothing could be checked", "is the path to rows right?")
+        return Finding(
+            "no rows came, so that nothing could be checked", "is the path to rows right?"
+        )
     if probe.ever.info.rows:
-        return Doubt(
+        return Finding(
             "no rows came of these days, so that little could be checked",
             "look further back: ARGS='--days 30'",
         )
-    return Doubt(
+    return Finding(
         "no rows came, not even of everything up to now: the first partition would be empty",
         "is a parameter misspelt? Request the API without it: some return nothing for a filter "
         "that they don't know",

@@ -26,7 +26,7 @@ from pipeline.http.request_batching import batching
 from resources.budget import BudgetResource, default_budget_folder
 from sourcetool.aws_check import check_aws
 from sourcetool.children import look_at_children
-from sourcetool.findings import doubts
+from sourcetool.findings import findings
 from sourcetool.probe import ProbeResult, look, window_of
 from sourcetool.show import Inspection, as_json, show
 
@@ -193,5 +193,5 @@ async def _look_at_all(
                     source, name, sender, window, wanted.pages, most_rows=wanted.rows
                 )
             probes[name] = probe
-            inspections.append(Inspection(probe, doubts(source, probe)))
+            inspections.append(Inspection(probe, findings(source, probe)))
     return inspections

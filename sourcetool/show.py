@@ -14,7 +14,7 @@ from pipeline.config.source import Source
 from pipeline.decode.types import type_text
 from pipeline.decode.value_text import value_text
 from pipeline.errors import counted
-from sourcetool.doubt import Doubt
+from sourcetool.bounds import Finding
 from sourcetool.findings import rate_headers, written_as_text
 from sourcetool.probe import ProbeResult
 
@@ -27,7 +27,7 @@ class Inspection:
     """An endpoint that was looked at, and what is doubtful about it."""
 
     probe: ProbeResult
-    doubts: Sequence[Doubt]
+    doubts: Sequence[Finding]
 
     @property
     def verdict(self) -> str:

@@ -4,7 +4,6 @@ Each has ``page() -> str``, Markdown. ``PAGES`` maps its path in the site to it.
 
 - ``column_types``, ``settings``, ``command_lines``, ``checks``, ``manifest``,
   ``errors``: the pages;
-- ``fields``: what docstrings say of a dataclass's fields;
 - ``markdown``: pieces of Markdown.
 """
 

@@ -3,8 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from docsite.reference.fields import meanings
-from docsite.reference.markdown import code, table
+from docsite.reference.markdown import code, meanings, table
 from pipeline.lake.manifest import (
     Manifest,
     ManifestFile,

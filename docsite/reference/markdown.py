@@ -1,6 +1,10 @@
-"""Pieces of Markdown."""
+"""Pieces of Markdown, and what docstrings say of fields (``:ivar name: meaning``) as such."""
 
+import inspect
+import re
 from collections.abc import Iterable, Sequence
+
+_IVAR = re.compile(r":ivar (\w+): (.*?)(?=\n\s*:|\Z)", re.DOTALL)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -23,3 +27,8 @@ def code(text: str) -> str:
 def words(docstring: str) -> str:
     """A docstring's text as Markdown: double backticks become single ones."""
     return " ".join(docstring.split()).replace("``", "`")
+
+
+def meanings(of: type) -> dict[str, str]:
+    """Maps each field that the docstring of ``of`` names to its meaning."""
+    return {name: words(text) for name, text in _IVAR.findall(inspect.getdoc(of) or "")}

@@ -4,8 +4,7 @@ import re
 from dataclasses import fields
 
 from docsite.pages import ROOT
-from docsite.reference.fields import meanings
-from docsite.reference.markdown import code, table
+from docsite.reference.markdown import code, meanings, table
 from pipeline.config.settings import Settings
 
 _NAME = re.compile(r"``(HEADRACE_\w+)``|`(HEADRACE_\w+)`")

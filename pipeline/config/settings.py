@@ -81,10 +81,9 @@ class Settings:
             raise ConfigError(
                 "`HEADRACE_LAKE` is not set: expected the lake's URL, such as s3://bucket/prefix"
             )
-        folders = env.get("HEADRACE_SOURCES") or "sources"
         return cls(
             lake=lake,
-            sources=tuple(folder for folder in folders.split(":") if folder),
+            sources=source_folders(env),
             budget=env.get("HEADRACE_BUDGET") or None,
             cache=env.get("HEADRACE_CACHE") or None,
             executor=env.get("HEADRACE_EXECUTOR") or None,
@@ -95,3 +94,9 @@ class Settings:
             ui_url=env.get("HEADRACE_UI_URL") or None,
             strict=env.get("HEADRACE_STRICT", "").lower() not in ("", "0", "false", "no"),
         )
+
+
+def source_folders(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The YAML files of sources, and the folders of them."""
+    folders = env.get("HEADRACE_SOURCES") or "sources"
+    return tuple(folder for folder in folders.split(":") if folder)

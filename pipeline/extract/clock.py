@@ -14,8 +14,6 @@ from pipeline.messages import server_time
 
 MOST_APART_S: Final = 5.0
 """Clocks that are kept by NTP differ by less, and ``Date`` has whole seconds."""
-SMALL_MARGIN_S: Final = 900.0
-"""Clock error and the lag of an API's replicas and indexes are rarely more."""
 
 
 def clock_warning(
@@ -35,15 +33,4 @@ def clock_warning(
     return (
         f"the API's clock (Date) is {apart_s:,.0f} s {where} this machine's: the watermark is the "
         "earlier of both. Check: 1. this machine's time (NTP); 2. a safety_margin_s that is longer"
-    )
-
-
-def margin_warning(margin_s: float) -> str | None:
-    """The sentence on a safety margin that is shorter than clock error and lag may be, or None."""
-    if margin_s >= SMALL_MARGIN_S:
-        return None
-    return (
-        f"the safety margin is {margin_s:g} s: rows that the API shows later than that are lost, "
-        f"by a clock that is off, or a replica that is behind. Set safety_margin_s to "
-        f"{SMALL_MARGIN_S:g} or more"
     )

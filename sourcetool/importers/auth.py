@@ -5,9 +5,9 @@ from typing import Any
 from sourcetool.credentials import SHORTEST
 from sourcetool.importers.components import note_unread
 from sourcetool.importers.draft import EMPTY, Draft, needed
-from sourcetool.importers.durations import seconds
 from sourcetool.importers.literals import is_filled, literal
 from sourcetool.importers.manifest import Component
+from sourcetool.importers.moments import seconds
 from sourcetool.importers.pagination import dotted
 from sourcetool.importers.texts import text_of
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from sourcetool.credentials import masked
-from sourcetool.importers.durations import seconds
 from sourcetool.importers.manifest import Component
+from sourcetool.importers.moments import seconds
 
 _RETRIED_ANYWAY = frozenset({429, *range(500, 600)})
 _MEANS = {"retry": "a failure that passes", "throttled": "too many requests"}

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcetool.importers.draft import Draft, Slot, needed
-from sourcetool.importers.durations import seconds
 from sourcetool.importers.fanout import routers_of
 from sourcetool.importers.manifest import Component
-from sourcetool.importers.moments import written_moment
+from sourcetool.importers.moments import seconds, written_moment
 from sourcetool.importers.requesters import put_option
 from sourcetool.importers.templates import read_template
 from sourcetool.importers.texts import text_of

@@ -1,7 +1,10 @@
-"""The instant of a run in a manifest's Jinja: ``now_utc()``, ``day_delta(-7)`` and the like."""
+"""Times in a manifest: ISO 8601 durations, and the instant of a run in its Jinja, ``now_utc()``,
+``day_delta(-7)`` and the like."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sourcetool.importers.values import Applied, Formatted, Literal, Now, Value
 
@@ -10,6 +13,10 @@ _DAY_M = 1440
 _AS_TEXT = "%Y-%m-%d %H:%M:%S.%f+00:00"
 _DAY = "%Y-%m-%d"
 _OF_DELTA = "%Y-%m-%dT%H:%M:%S.%f+0000"
+_DURATION = re.compile(
+    r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?$"
+)
+_UNITS_S = (365 * 86_400, 28 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,14 @@ class Duration:
     """
 
     seconds: int | None
+
+
+def seconds(duration: Any) -> int | None:
+    """An ISO 8601 duration; None if it is none, or has a setting in it. A month has 28 days."""
+    match = _DURATION.match(str(duration or ""))
+    if match is None or not any(match.groups()):
+        return None
+    return int(sum(float(n) * unit for n, unit in zip(match.groups(), _UNITS_S, strict=True) if n))
 
 
 def moment(name: str, values: list[Value], named: Mapping[str, Value]) -> Value:

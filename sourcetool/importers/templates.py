@@ -11,9 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, TemplateError, nodes
 
-from sourcetool.importers.durations import seconds
 from sourcetool.importers.moments import NOW as _NOW
-from sourcetool.importers.moments import Duration, moment, moved
+from sourcetool.importers.moments import Duration, moment, moved, seconds
 from sourcetool.importers.simplified import either, simplified
 from sourcetool.importers.values import (
     Applied,

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from sourcetool.validate import validate
+from sourcetool.deployment import validate
 from tests.assets.support import ROOT
 
 SETTINGS = {"HEADRACE_LAKE": "s3://lake/headrace"}

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.extract.clock import clock_warning, margin_warning
+from pipeline.extract.clock import clock_warning
 from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.messages import server_time
@@ -45,11 +45,6 @@ def test_clocks_that_differ(sent_s: int, received_s: int, said: str | None) -> N
     assert (said is None) == (sentence is None)
     assert said is None or said in str(sentence)
     assert clock_warning({**DATE, "age": "3600"}, sent, received) is None
-
-
-def test_a_margin_that_clocks_and_replicas_use_up() -> None:
-    assert "safety_margin_s to 900" in str(margin_warning(0))
-    assert margin_warning(900) is None
 
 
 def test_the_watermark_is_not_later_than_a_page_from_a_cache(lake: Lake) -> None:

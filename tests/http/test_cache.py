@@ -32,7 +32,7 @@ from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from pipeline.http.response_store import FILE, MAX_BYTES, listed, open_store
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts
-from sourcetool.cache import cache
+from sourcetool.deployment import cache
 from sourcetool.probe import look, window_of
 from tests.support.runs import LIMITS, serving
 
@@ -444,7 +444,7 @@ def test_the_commands(api: Api, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> 
     assert said(True, "other") == "0 removed\n"
     assert said(True, "shop", "shop/posts/*") == "2 removed\n"
     assert said(True, pattern="nothing of that") == "0 removed\n"
-    assert said(False).endswith("1 answers\n")
+    assert said(False).endswith("1 responses\n")
     runs.ask("posts/1/votes")
     runs.ask("statuses")
     assert len(api.seen) == 4

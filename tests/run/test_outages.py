@@ -338,7 +338,7 @@ def test_a_sweep_that_misses_more_than_a_tenth_reads_again_and_later_ones_bring_
     assert len(sweeps) == 3
     assert take_back(lake, "api", "things", sweeps[2]) == 5
     assert living(lake) == set(range(30))
-    monkeypatch.setattr("sourcetool.sweeps.open_lake", lambda url: lake)
+    monkeypatch.setattr("sourcetool.deployment.open_lake", lambda url: lake)
     monkeypatch.setenv("HEADRACE_LAKE", "s3://lake")
     assert main(["sweeps", "api/things", "--take-back", sweeps[0]]) == 0
     assert living(lake) == everything

@@ -15,9 +15,9 @@ from starlette.routing import Route
 from pipeline.config import load_source
 from pipeline.lake.s3 import Lake
 from sourcetool.check import Wanted, check
+from sourcetool.deployment import validate
 from sourcetool.infer import guess
 from sourcetool.new import new
-from sourcetool.validate import validate
 from tests.sources.github_api import GitHub, issues
 from tests.sources.usgs_api import Usgs, events
 from tests.support.responses import json_answer

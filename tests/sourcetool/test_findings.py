@@ -16,6 +16,7 @@ from starlette.routing import Route
 from pipeline.config import load_source
 from pipeline.lake.s3 import Lake
 from sourcetool.check import Wanted, check
+from sourcetool.findings import margin_is_short
 from sourcetool.new import new
 from sourcetool.new_request import Key, RequestOptions, request_of
 from tests.support.responses import json_answer
@@ -350,3 +351,10 @@ def test_only_rows_of_one_key_that_nothing_tells_apart_break(
     assert isinstance(console.file, io.StringIO)
     assert found in console.file.getvalue()
     assert ("would lose or mix up rows" in console.file.getvalue()) is bool(code)
+
+
+def test_a_margin_that_clocks_and_replicas_use_up() -> None:
+    assert [finding.remedy for finding in margin_is_short(0)] == [
+        "Set safety_margin_s to 900 or more"
+    ]
+    assert not [*margin_is_short(900)]
