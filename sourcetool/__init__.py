@@ -9,5 +9,6 @@ Of AWS, ``aws_new`` makes an endpoint of an operation's model, and ``aws_check``
 lanes. ``import_source``: the YAML from a document of others, by ``importers``; ``catalogue``: how
 much of a folder of manifests these can say. ``reference``: every key of the YAML, with
 ``reference_examples``. ``deployment``: whether all sources load, what the response cache holds, and
-which sweeps are recorded. This package imports ``resources`` and ``pipeline``; nothing imports it.
+which sweeps are recorded. This package imports ``assets``, ``resources`` and ``pipeline``; nothing
+imports it.
 """

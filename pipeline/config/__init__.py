@@ -3,7 +3,9 @@
 ``source`` holds the whole, with its way through the network, ``endpoint`` one collection of rows,
 ``request`` its request, ``each`` its values, ``columns`` the columns that land and conditions on
 rows, ``tables`` the tables of lists in its rows, ``limits`` the pace; ``validation`` says whether
-the parts of an endpoint fit together. How pages follow each other is ``pipeline.pagination``'s.
+the parts of an endpoint fit together. It, ``each``, ``columns`` and ``tables`` check an endpoint as
+a whole, so they know its type (for the type checker alone), and ``endpoint`` calls them: the one
+circle of the package. How pages follow each other is ``pipeline.pagination``'s.
 ``folders`` loads all sources, each by itself, and finds those that share a budget; of one that
 can't be loaded ``broken_source`` has what is shown in its place.
 ``loader`` reads the YAML (``yaml_lines``), puts ``settings``
