@@ -42,8 +42,8 @@ def other_settings(context: dg.AssetExecutionContext) -> str | None:
     if not names:
         return None
     return (
-        "This process has another value than the code server that planned the run, of: "
-        f"{', '.join(names)}. Check the environment and the code of the machine that runs steps"
+        "These differ between this process and the code server that planned the run: "
+        f"{', '.join(names)}. Check: 1. the environment; 2. the code of the machine that runs steps"
     )
 
 

@@ -105,7 +105,7 @@ def sync_job(sources: Sequence[Source], name: str = "sync") -> dg.JobDefinition:
             sum(report.known for report in reports),
         )
         context.log.info(
-            f"{counted(n_recorded, 'partition')} told, {counted(known, 'partition')} known before"
+            f"{counted(n_recorded, 'partition')} recorded with Dagster, {_known_already(known)}"
         )
         context.add_output_metadata({"told": n_recorded, "known_before": known})
 
@@ -127,9 +127,9 @@ def _sync(
         _tell(context, source, name, lake, report)
         if report.to_record or report.in_work:
             context.log.info(
-                f"{source.source}/{name}: {counted(len(report.to_record), 'partition')} told, "
-                f"{report.known:,} known before, {report.in_work:,} left to the runs that record "
-                "them"
+                f"{source.source}/{name}: {counted(len(report.to_record), 'partition')} recorded "
+                f"with Dagster, {_known_already(report.known)}, {report.in_work:,} left to the "
+                "runs that read them"
             )
         for sentence in _warnings(source, name, lake, report):
             context.log.warning(sentence)
@@ -227,9 +227,13 @@ def _warnings(
     if report.outside:
         yield (
             f"{of}: the lake has {counted(len(report.outside), 'partition')} that the source does "
-            f"not have: {_some(report.outside)}. They are not told. Check `start` and `timezone` "
-            "in the YAML"
+            f"not have: {_some(report.outside)}. They are not recorded with Dagster. Check `start` "
+            "and `timezone` in the YAML"
         )
+
+
+def _known_already(number: int) -> str:
+    return f"{number:,} {'was' if number == 1 else 'were'} recorded already"
 
 
 def _some(names: Sequence[str]) -> str:

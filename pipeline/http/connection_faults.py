@@ -186,9 +186,9 @@ def _untrusted(reason: str, host: str) -> str:
             ["`base_url`: the certificate is of another name", "`proxy`, if it opens TLS"],
         )
     bundle = (
-        "`tls.ca`, or SSL_CERT_FILE or REQUESTS_CA_BUNDLE: a PEM file with the certificate of the "
-        "authority, also of a proxy that opens TLS, and with those between, if the API sends its "
-        "own alone"
+        "`tls.ca` (or SSL_CERT_FILE, REQUESTS_CA_BUNDLE): a PEM file with the issuing authority's "
+        "certificate. Add the intermediate certificates if the API sends only its own, and the "
+        "proxy's authority if a proxy opens TLS"
     )
     return _checked(finding, [bundle, "`base_url`", _CLOCK])
 

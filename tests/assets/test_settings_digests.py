@@ -50,7 +50,7 @@ def test_a_worker_with_another_setting_is_told_by_its_name(
         )
         execute_run(InMemoryJob(job(headrace, {**PLANNED, **other})), run, instance)
         said = [entry.user_message for entry in instance.all_logs(run.run_id) if entry.level == 30]
-    found = [text for text in said if text.startswith("This process has another value than")]
+    found = [text for text in said if text.startswith("These differ between this process and")]
     assert len(found) == len(other)
-    assert all("of: HEADRACE_BUDGET. Check" in text for text in found)
+    assert all("planned the run: HEADRACE_BUDGET. Check" in text for text in found)
     assert not [text for text in found if "redis://" in text]

@@ -70,7 +70,7 @@ def test_a_new_instance_learns_what_an_old_lake_has_and_learns_it_once(
     assert all(each.passed for each in checks.values())
     again = synced(headrace, instance)
     assert again.materialized() == []
-    assert "0 partitions told" in again.log
+    assert "0 partitions recorded with Dagster" in again.log
     assert again.checks() == {}
 
 
@@ -171,9 +171,9 @@ def test_the_command_tells_a_new_instance(fresh: Project) -> None:
     sync = [sys.executable, "-m", "commands", "sync", "igdb"]
     code, said = fresh.run(sync, DAGSTER_HOME=str(home))
     assert code == 0, said
-    assert "1 partition told, 0 partitions known before" in said
+    assert "1 partition recorded with Dagster, 0 were recorded already" in said
     code, said = fresh.run(sync, DAGSTER_HOME=str(home))
-    assert "0 partitions told, 1 partition known before" in said
+    assert "0 partitions recorded with Dagster, 1 was recorded already" in said
     code, said = fresh.run(dagster("job", "list", "-f", "definitions.py"))
     assert "Job: sync" in said
     code, said = fresh.run([*sync, "--json"], DAGSTER_HOME=str(home))

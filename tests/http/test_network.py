@@ -132,7 +132,7 @@ def test_a_certificate_that_is_not_trusted_is_said_at_once(pem: Path) -> None:
     error = over_tls(pem)
     assert isinstance(error, ConfigError)
     assert "is not trusted (self-signed certificate" in str(error)
-    assert "1. `tls.ca`, or SSL_CERT_FILE or REQUESTS_CA_BUNDLE" in str(error)
+    assert "1. `tls.ca` (or SSL_CERT_FILE, REQUESTS_CA_BUNDLE)" in str(error)
 
 
 def test_it_is_trusted_by_the_yaml(pem: Path) -> None:
