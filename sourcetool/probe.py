@@ -20,7 +20,8 @@ from pipeline.extract.completeness import is_end
 from pipeline.extract.fan_out import PagesOfValue, PartitionValue, Value
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import PageSource, ParsedPage
-from pipeline.extract.plan import paging_of, shape_of, window_slices
+from pipeline.extract.plan import paging_of, shape_of
+from pipeline.extract.window_cuts import window_slices
 from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts, Sender
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest

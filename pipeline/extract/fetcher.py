@@ -46,9 +46,9 @@ from pipeline.extract.page_checks import (
     without_duplicates,
 )
 from pipeline.extract.pages import ContextColumns, PageContext, ParsedPage, with_hashed_columns
-from pipeline.extract.plan import reaching_back
 from pipeline.extract.prefetch import ParseBatcher
 from pipeline.extract.shared_keys import check_shared_keys
+from pipeline.extract.window_cuts import reaching_back
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, classify
 from pipeline.messages import (

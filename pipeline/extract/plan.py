@@ -1,22 +1,17 @@
 """From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
-from itertools import pairwise
 
 import pyarrow as pa
 
 from pipeline.config.columns import DELETED, DeletedMark
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.request import DAY_S, WindowFormat
 from pipeline.decode.base import Decoder
 from pipeline.decode.nested_tables import ROW_NUMBER, NestedTable, NestedTablesDecoder
 from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
-from pipeline.dialects.placeholders import cut_after, cut_before, requested
 from pipeline.extract.confirmation import (
     ConfirmedEmptyPages,
     OverlappingPages,
@@ -32,12 +27,11 @@ from pipeline.extract.outages import KnownPages, OutageGuard
 from pipeline.extract.pages import PageSource, with_hashed_columns
 from pipeline.extract.position import EndpointReader, ExtractionProgress
 from pipeline.extract.prefetch import Ahead
-from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.sequential import SequentialReader
+from pipeline.extract.window_cuts import SearchParts, reaching_back, window_slices
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
-from pipeline.timestamps import read_local
 
 
 def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> Shape:
@@ -156,45 +150,6 @@ def paging_of(endpoint: Endpoint) -> Paging:
     return endpoint.paging.fitted(endpoint.row_order)
 
 
-def reaching_back(endpoint: Endpoint, window: Window) -> Endpoint:
-    """The endpoint, whose lower bounds are written a step earlier where no other request has the
-    rows at them: at a cut within the window, and at its begin without a safety margin.
-
-    An API may leave out the rows at its bound though the YAML says ``inclusive``, which is the
-    default. Rows before the bound are dropped on arrival, so that those which show no time are
-    requested by the bounds themselves. Pages by the cursor show it themselves, and so do the
-    totals of a capped search; a step of a day would read a day twice, and ``max_s`` of a step or
-    two has no room for one more.
-    """
-    if endpoint.cursor is None:
-        return _with_bounds_that_join(endpoint)
-    form, has_margin = endpoint.window, window.safety_margin_s > 0 or window.start is None
-    shows = endpoint.paging.needs_window or endpoint.search_cap is not None
-    if shows or form.start != "inclusive" or form.resolution_s >= DAY_S:
-        return endpoint
-    if has_margin and form.max_s is None and endpoint.paging.window_parts == 1:
-        return endpoint
-    earlier = form.model_copy(update={"start": "exclusive"})
-    parts = endpoint.paging.window_parts
-    if form.max_s is not None and _longest_request_s(earlier, window, parts) > form.max_s:
-        return endpoint
-    return endpoint.model_copy(update={"window": earlier})
-
-
-def _with_bounds_that_join(endpoint: Endpoint) -> Endpoint:
-    """The endpoint, whose rows show no time, with windows that share no row.
-
-    An API that takes ``(start, end]`` is asked for just that: a row at a bound is of the window
-    that ends there. Days are written so that they join (``placeholders.bound``).
-    """
-    form = endpoint.window
-    takes_end = form.start == "exclusive" and form.end == "inclusive"
-    if endpoint.bookmark or not takes_end or form.resolution_s >= DAY_S:
-        return endpoint
-    as_written = form.model_copy(update={"start": "inclusive"})
-    return endpoint.model_copy(update={"window": as_written})
-
-
 def reader_of(
     endpoint: Endpoint,
     pages: PageSource,
@@ -304,22 +259,6 @@ def _reader(
     )
 
 
-def _longest_request_s(form: WindowFormat, window: Window, parts: int) -> float:
-    """The longest interval that one request for a part of a window is for."""
-    begins = window.start or form.floor_at
-    if begins is None or begins >= window.end:
-        return 0.0
-    slices = window_slices(window, form, parts) or (window.as_text,)
-    bounds = [begins, *(datetime.fromisoformat(end) for _, end in slices)]
-    return max(_requested_s(form, low, high) for low, high in pairwise(bounds))
-
-
-def _requested_s(form: WindowFormat, start: datetime, end: datetime) -> float:
-    """How long the interval is that is requested for one, seconds."""
-    low, high = requested(form, start, end)
-    return (high - low).total_seconds()
-
-
 def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pause) -> PageSource:
     """The pages, of which a page that may be the end by mistake is requested a second time."""
     if paging.shared_rows is SharedRows.SAME_CURSOR:
@@ -330,54 +269,3 @@ def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pau
     if endpoint.count is not None:
         return pages
     return ConfirmedEmptyPages(pages, paging, pause=pause)
-
-
-def window_slices(
-    window: Window, form: WindowFormat, parts: int = 1
-) -> tuple[tuple[str | None, str], ...]:
-    """The window cut into slices: ``parts`` of one length, or more if the API allows less.
-
-    Each is cut at whole steps by the clock that bounds are written in, of seconds at least: the
-    bounds of a request say the slice and no more, so that none is longer than ``form.max_s``. A
-    baseline begins at ``form.floor``; without one it is whole.
-    """
-    begins = window.start or form.floor_at
-    if begins is None or begins >= window.end:
-        return ()
-    length_s = _requested_s(form, begins, window.end)
-    longest_s = _longest_slice_s(form)
-    least = -int(-length_s // longest_s) if longest_s else 1
-    count = max(1, min(max(parts, least), int(length_s)))
-    if count == 1:
-        return ()
-    step_s = _cut_step_s(form)
-    cuts, piece_s = [begins], -(-length_s / count // step_s) * step_s
-    coarse = form.model_copy(update={"resolution_s": step_s})
-    while (cut := _next_cut(coarse, cuts[-1], piece_s)) < window.end:
-        cuts.append(cut)
-    bounds = [cut.isoformat() for cut in (*cuts, window.end)]
-    slices = [*pairwise(bounds)]
-    return tuple(slices) if window.start else ((None, slices[0][1]), *slices[1:])
-
-
-def _next_cut(form: WindowFormat, start: datetime, longest_s: float) -> datetime:
-    """Where a slice ends whose request is at most so long, by the clock and in truth."""
-    longest = timedelta(seconds=longest_s)
-    low, _ = requested(form.model_copy(update={"start": "inclusive"}), start, start)
-    wall = low.astimezone(form.zone).replace(tzinfo=None) + longest
-    cut = cut_before(form, min(low + longest, read_local(wall, form.zone)))
-    return cut if cut > start else cut_after(form, start)
-
-
-def _cut_step_s(form: WindowFormat) -> float:
-    """The step of cuts: that of the bounds, or so many of them that they are a second."""
-    return form.resolution_s * max(1, math.ceil(1 / form.resolution_s))
-
-
-def _longest_slice_s(form: WindowFormat) -> float | None:
-    """The longest slice whose request is no longer than the API accepts: whole steps."""
-    if form.max_s is None:
-        return None
-    step_s = _cut_step_s(form)
-    room_s = form.max_s - (form.resolution_s if form.start == "exclusive" else 0.0)
-    return max(room_s // step_s, 1) * step_s

@@ -37,8 +37,8 @@ from pipeline.extract.position import (
     SequentialPosition,
 )
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
-from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.seen_rows import SeenRows, row_digests
+from pipeline.extract.window_cuts import SearchParts
 from pipeline.pagination import Paging
 from pipeline.pagination.page import Keys, PageInfo, PageRequest
 

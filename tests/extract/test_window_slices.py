@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.config.request import WindowFormat
 from pipeline.dialects.http_request import values_of
 from pipeline.dialects.placeholders import bound, has_end, may_come
-from pipeline.extract.plan import window_slices
+from pipeline.extract.window_cuts import window_slices
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 
