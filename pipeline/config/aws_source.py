@@ -365,7 +365,14 @@ class AwsSource(Model):
         same = {name: getattr(self, name) for name in _SAME}
         endpoints = {name: of.as_endpoint(self) for name, of in self.endpoints.items()}
         base_url = self.endpoint_url or "https://amazonaws.com"
-        source = Source.model_validate({**same, "base_url": base_url, "endpoints": endpoints})
+        source = Source.model_validate(
+            {
+                **same,
+                "base_url": base_url,
+                "endpoints": endpoints,
+                "limits": {"max_body_mb": self.limits.max_body_mb},
+            }
+        )
         return source.with_lanes(self.access).with_secrets(self._secret_texts())
 
     def _secret_texts(self) -> Iterator[str]:

@@ -537,6 +537,7 @@ def test_defaults_are_merged_and_null_takes_away() -> None:
     assert not two.incremental
     assert set(two.columns) == {"id", "name"}
     assert three.request.dialect == "apicalypse"
+    assert source.pack == 1, "a batch of IGDB's takes in no page of another dialect"
 
 
 def test_settings_from_the_environment() -> None:

@@ -6,6 +6,7 @@ from threading import Event
 import pytest
 from starlette.responses import Response
 
+from pipeline.config import load_source
 from pipeline.lake.read import current, dataset
 from pipeline.lake.s3 import Lake
 from tests.lanes.support import (
@@ -247,6 +248,19 @@ def test_a_lane_that_stays_throttled_says_so(
     outcome = read(source, lake, DAYS[0])
     assert "1 of 2 lanes failed" in str(outcome.failed[0].error)
     assert "Throttling" in str(outcome.failed[0].error)
+
+
+def test_a_response_of_a_lane_may_be_as_long_as_the_yaml_says(
+    aws: Aws, moto: str, lake: Lake, tmp_path: Path
+) -> None:
+    _, url = aws
+    with_volumes(moto, ACCOUNTS[0], REGIONS[0], 5)
+    inventory(url, ACCOUNTS[:1], REGIONS[:1], tmp_path)
+    (file,) = tmp_path.glob("aws*.yaml")
+    file.write_text(file.read_text().replace("limits: {", "limits: {max_body_mb: 0.002, ", 1))
+    outcome = read(load_source(file, {}), lake, DAYS[0])
+    assert "larger than 2,097 bytes" in str(outcome.failed[0].error)
+    assert "`limits.max_body_mb`" in str(outcome.failed[0].error)
 
 
 def test_a_secret_is_shown_nowhere(aws: Aws, moto: str, lake: Lake, tmp_path: Path) -> None:
