@@ -28,7 +28,6 @@ import pyarrow.parquet as pq
 from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.request import Apicalypse
 from pipeline.config.source import Source
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, ReadRefused
@@ -87,9 +86,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     changes |= {"exclude": (), "names": None, "where": {}}
     if endpoint.each and endpoint.each.column_here not in endpoint.key:
         changes["each"] = endpoint.each.model_copy(update={"column_here": None})
-    if isinstance(endpoint.request, Apicalypse):
-        fields = ",".join(endpoint.key)
-        changes["request"] = endpoint.request.model_copy(update={"fields": fields})
+    changes["request"] = endpoint.request.with_fields(endpoint.key)
     return endpoint.model_copy(update=changes)
 
 
