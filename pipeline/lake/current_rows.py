@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.columns import DELETED, EXTRACTED_AT
+from pipeline.errors import ContractBroken
+from pipeline.lake.parquet import common_schema
 
 SWEPT_AT: Final = "_swept_at"
 BACK: Final = "_back"
@@ -48,7 +50,8 @@ def alive(
             _RANK, pa.arange(0, rows.num_rows)
         )
         swept = deletions.group_by(list(key)).aggregate([(SWEPT_AT, "max")])
-        both = numbered.join(typed_as(swept, numbered), keys=list(key), join_type="inner")
+        numbered, swept = comparable([numbered, swept])
+        both = numbered.join(swept, keys=list(key), join_type="inner")
         dead = both.filter(pc.less_equal(both[EXTRACTED_AT], both[f"{SWEPT_AT}_max"]))[_RANK]
         numbers = pa.arange(0, rows.num_rows)
         keep = pc.and_(keep, pc.invert(pc.is_in(numbers, value_set=dead.combine_chunks())))
@@ -62,15 +65,32 @@ def children_of(children: pa.Table, parents: pa.Table) -> pa.Table:
     """
     names = parents.column_names
     numbered = children.select(names).append_column(_RANK, pa.arange(0, children.num_rows))
-    both = numbered.join(typed_as(parents, numbered), keys=names, join_type="left semi")
+    numbered, parents = comparable([numbered, parents])
+    both = numbered.join(parents, keys=names, join_type="left semi")
     ranks = both[_RANK].combine_chunks()
     return children.take(ranks.take(pc.sort_indices(ranks)))
 
 
-def typed_as(other: pa.Table, like: pa.Table) -> pa.Table:
-    # Joins want equal types, and one partition's int may be the next one's double.
-    for i, field in enumerate(other.schema):
-        like_type = like.schema.field(field.name).type if field.name in like.column_names else None
-        if like_type is not None and like_type != field.type:
-            other = other.set_column(i, field.name, other.column(i).cast(like_type, safe=False))
-    return other
+def comparable(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """The tables, with one type for each column: the widest, or text where they have none.
+
+    A key's type may change: what was recorded of it before is compared with what comes since.
+
+    >>> tables = [pa.table({"id": [1]}), pa.table({"id": ["A4"]})]
+    >>> [each["id"].to_pylist() for each in comparable(tables)]
+    [['1'], ['A4']]
+    """
+    types: dict[str, pa.DataType] = {}
+    for each in tables:
+        for field in each.schema:
+            types[field.name] = _common_type(types.get(field.name, field.type), field.type)
+    return [
+        each.cast(pa.schema([(name, types[name]) for name in each.column_names])) for each in tables
+    ]
+
+
+def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    try:
+        return common_schema([pa.schema([("x", first)]), pa.schema([("x", second)])]).field(0).type
+    except ContractBroken:
+        return pa.string()

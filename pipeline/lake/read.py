@@ -21,6 +21,7 @@ from pipeline.lake.current_rows import (
     SWEPT_AT,
     alive,
     children_of,
+    comparable,
     newest_of_each,
 )
 from pipeline.lake.files import again_if_vanished, files_of, of_files, of_manifests
@@ -265,7 +266,7 @@ def gone_keys(
     tables = [table for table in tables if set(key) <= set(table.column_names)]
     if not tables:
         return None
-    return _still_gone(pa.concat_tables(tables, promote_options="permissive"))
+    return _still_gone(pa.concat_tables(comparable(tables), promote_options="default"))
 
 
 def _still_gone(records: pa.Table) -> pa.Table:

@@ -37,7 +37,7 @@ from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import ContextColumns
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import ExtractionProgress
-from pipeline.lake.current_rows import BACK, SWEPT_AT
+from pipeline.lake.current_rows import BACK, SWEPT_AT, comparable
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current, gone_keys
@@ -189,11 +189,8 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
     recorded = gone_keys(run.lake, source, name, key=keys)
     back = none
     if recorded is not None:
-        back = (
-            recorded.select(keys)
-            .cast(api_keys.schema)
-            .join(api_keys, keys=keys, join_type="left semi")
-        )
+        recorded, of_api = comparable([recorded.select(keys), api_keys])
+        back = recorded.join(of_api, keys=keys, join_type="left semi")
     rows = current(
         run.lake,
         source,
@@ -212,8 +209,8 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
                 [pa.scalar(value).cast(kind) for value in value_list.values or ()], kind
             )
             before = before.filter(pc.is_in(before[column], values))
-    lake_keys = before.select(keys).cast(api_keys.schema)
-    deleted = lake_keys.join(api_keys, keys=keys, join_type="left anti")
+    lake_keys, of_api = comparable([before.select(keys), api_keys])
+    deleted = lake_keys.join(of_api, keys=keys, join_type="left anti")
     return _Compared(lake_keys.num_rows, deleted, back)
 
 
@@ -224,7 +221,7 @@ def _record(lake: ObjectStore, source: str, name: str, comparison: _Compared, at
         ).append_column(BACK, pa.repeat(pa.scalar(back), keys.num_rows))
         for keys, back in ((comparison.deleted, False), (comparison.back, True))
     ]
-    table = pa.concat_tables(rows, promote_options="permissive")
+    table = pa.concat_tables(comparable(rows))
     if table.num_rows:
         key = f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet"
         compare_and_swap(lake, key, encode(table).to_pybytes(), replaces=None)

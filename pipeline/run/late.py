@@ -12,7 +12,6 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, HeadraceError
 from pipeline.extract.fan_out import PartitionValue
-from pipeline.lake.current_rows import typed_as
 from pipeline.lake.files import again_if_vanished, files_of, of_files, of_manifests
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.stores.base import ObjectStore
@@ -149,7 +148,7 @@ def _lateness(
         return LateRows(margin.num_rows, 0, None)
     columns = margin.column_names
     try:
-        before = typed_as(before, margin)
+        before = _typed_as(before, margin)
     except pa.ArrowException:  # keys of another type, which none of these can be
         return LateRows(margin.num_rows, 0, None)
     late = margin.join(before, keys=columns, join_type="left anti")
@@ -185,3 +184,10 @@ def _instant(value: pa.Scalar) -> datetime:
     if not isinstance(plain, datetime):
         plain = datetime(plain.year, plain.month, plain.day, tzinfo=UTC)
     return plain if plain.tzinfo else plain.replace(tzinfo=UTC)
+
+
+def _typed_as(other: pa.Table, like: pa.Table) -> pa.Table:
+    # Joins want equal types, and one partition's int may be the next one's double.
+    return other.cast(
+        pa.schema([(name, like.schema.field(name).type) for name in other.column_names]), safe=False
+    )
