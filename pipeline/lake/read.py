@@ -124,6 +124,7 @@ def current(
     columns: Sequence[str] | None = None,
     deleted: bool = False,
     swept: bool = False,
+    without: str | None = None,
 ) -> pa.Table:
     """The current state: one row a key, without what is deleted. Of a snapshot, and of rows without
     a key (`key: none`), the newest partition. Of a child table, ``endpoint/table``, the rows whose
@@ -133,6 +134,7 @@ def current(
     :param cursor: the latest of it wins; with a key and none, the latest extraction.
     :param deleted: keep tombstones (rows with ``_deleted``).
     :param swept: keep rows whose key a sweep found gone (and that have not come again since).
+    :param without: a partition that is left out, as if it had never been committed.
     :raises ReadRefused: nothing of it is committed.
     :raises ContractBroken: the partitions have no common type, or no such column.
     """
@@ -142,10 +144,13 @@ def current(
     def read() -> pa.Table:
         if "/" not in endpoint:
             of = (key, cursor)
-            return _current(lake, source, endpoint, of, columns, reading, deleted, swept)
-        if key is not None or cursor is not None:
+            every = [each for each in _some(lake, source, endpoint) if each.partition != without]
+            reading[:] = every
+            return _current(lake, source, endpoint, of, columns, every, deleted, swept)
+        if key is not None or cursor is not None or without is not None:
             raise ReadRefused(
-                f"{source}/{endpoint} follows the rows of its endpoint: leave key and cursor out"
+                f"{source}/{endpoint} follows the rows of its endpoint: leave key, cursor and "
+                "without out"
             )
         return _current_of_table(lake, source, endpoint, columns, reading, deleted, swept)
 
@@ -168,12 +173,13 @@ def _current(
     endpoint: str,
     key_and_cursor: tuple[Sequence[str] | None, str | None],
     columns: Sequence[str] | None,
-    reading: list[Manifest],
+    manifests: list[Manifest],
     deleted: bool,
     swept: bool,
 ) -> pa.Table:
+    if not manifests:
+        return of_manifests(lake, []).to_table()
     key, cursor = key_and_cursor
-    reading[:] = manifests = _some(lake, source, endpoint)
     by, moves = (key, cursor) if key is not None else _key_and_cursor(manifests[-1], cursor)
     by = [by] if isinstance(by, str) else by
     if manifests[-1].endpoint_kind == "snapshot" or not by:

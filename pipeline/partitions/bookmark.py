@@ -61,12 +61,15 @@ class BookmarkSpan:
         a row of that one.
     :ivar expired: the API does not know ``start`` any more: all is read, and what is gone is
         recorded as deleted.
+    :ivar reread_at: when the reading of all began, if ``start`` has expired: of a row that came to
+        the lake later, that reading says nothing. None: an earlier version wrote this.
     """
 
     start: Bookmark | None = None
     partition: str | None = None
     until: Bookmark | None = None
     expired: bool = False
+    reread_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +77,7 @@ class BookmarkSpan:
             "partition": self.partition,
             "until": self.until.to_json() if self.until else None,
             "expired": self.expired,
+            **({"reread_at": self.reread_at.isoformat()} if self.reread_at else {}),
         }
 
     @classmethod
@@ -84,4 +88,5 @@ class BookmarkSpan:
             data["partition"],
             Bookmark.from_json(until) if until else None,
             bool(data["expired"]),
+            datetime.fromisoformat(at) if (at := data.get("reread_at")) else None,
         )

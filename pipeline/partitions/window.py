@@ -14,7 +14,7 @@ Pure functions of plain values; every instant is timezone-aware. The rules, for 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
@@ -55,6 +55,17 @@ class Window:
     def length_s(self) -> float:
         """Seconds; without a lower bound without end."""
         return (self.end - self.start).total_seconds() if self.start else float("inf")
+
+    @property
+    def rereads_all(self) -> bool:
+        """Whether all is read, since the API does not know the bookmark any more."""
+        return self.bookmarks is not None and self.bookmarks.expired
+
+    def reread(self, at: datetime) -> "Window":
+        """The window of a reading that begins now, from the first page."""
+        if self.bookmarks is None or not self.bookmarks.expired:
+            return self
+        return replace(self, bookmarks=replace(self.bookmarks, reread_at=at))
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 
 from pipeline.bookmarks import BookmarkCursor
 from pipeline.config.columns import DELETED, EXTRACTED_AT
-from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, WindowRefused
 from pipeline.lake.files import key_rows, tables_of
@@ -116,14 +115,38 @@ class Gone:
 
 
 def gone_since(
-    run: RunContext, endpoint: str, spec: Endpoint, files: Sequence[ManifestFile]
+    run: RunContext,
+    endpoint: str,
+    partition: str,
+    files: Sequence[ManifestFile],
+    began: datetime | None,
 ) -> Gone:
     """The keys of the current state that no row of these files has, or that one has as deleted.
 
+    The partition that the files replace is left out of that state: it has no say in what is alive
+    once they are committed. So is a row that came to the lake after the reading began, which may
+    have passed its place by then.
+
+    :param began: when the reading did; None: no row came before all of the lake.
     :raises ContractBroken: no row came at all, though the lake has some.
     """
-    source, key = run.source.source, [*spec.key]
-    alive = current(run.lake, source, endpoint, key=key, cursor=spec.latest_by, columns=key)
+    spec, source = run.source.endpoints[endpoint], run.source.source
+    key = [*spec.key]
+    alive = current(
+        run.lake,
+        source,
+        endpoint,
+        key=key,
+        cursor=spec.latest_by,
+        columns=[*key, EXTRACTED_AT],
+        without=partition,
+    )
+    if not alive.num_rows:
+        nothing = pa.table({name: pa.nulls(0) for name in key})
+        return Gone(nothing, nothing, 0)
+    if began is not None:
+        alive = alive.filter(pc.less(alive[EXTRACTED_AT], pa.scalar(began, INSTANT)))
+    alive = alive.select(key)
     if not files and alive.num_rows:
         raise ContractBroken(
             f"The {spec.bookmark.noun if spec.bookmark else 'bookmark'} had expired, all was read, "
@@ -151,7 +174,7 @@ def with_tombstones(
 ) -> list[ManifestFile]:
     """The files, the last of which has a row with ``_deleted`` for each key that is gone.
 
-    :param at: by the clock that stamps rows when they come.
+    :param at: when the reading began: a row that came to the lake later is the newer one.
     """
     if not gone_keys.num_rows or not files:
         return [*files]
@@ -185,6 +208,7 @@ class BookmarkEnd:
 def end_of(
     run: RunContext,
     endpoint: str,
+    partition: str,
     span: BookmarkSpan,
     files: Sequence[ManifestFile],
     *,
@@ -203,11 +227,14 @@ def end_of(
         return None
     value = cursor.ended(span, of_page=of_page, greatest=_greatest(run, cursor, files))
     end = Bookmark(cursor.kind, cursor.of, value, now)
-    missing = gone_since(run, endpoint, spec, files) if span.expired and proved else None
+    missing, began = None, span.reread_at
+    if span.expired and proved:
+        began = began or _earliest(run, files)
+        missing = gone_since(run, endpoint, partition, files, began)
     check = _check(cursor, span, end, missing)
     if missing is None:
         return BookmarkEnd(files, end, check)
-    marked = with_tombstones(run, files, missing.unmarked, datetime.now(UTC), rewrite)
+    marked = with_tombstones(run, files, missing.unmarked, began or datetime.now(UTC), rewrite)
     return BookmarkEnd(marked, end, check, missing.keys.num_rows)
 
 
@@ -217,6 +244,13 @@ def _greatest(run: RunContext, cursor: BookmarkCursor, files: Sequence[ManifestF
         return None
     value = pc.max(key_rows(run.lake, files, [cursor.column])[cursor.column]).as_py()
     return None if value is None else int(value)
+
+
+def _earliest(run: RunContext, files: Sequence[ManifestFile]) -> datetime | None:
+    """When the first of the rows came, as they were read back."""
+    stamps = key_rows(run.lake, files, [EXTRACTED_AT])[EXTRACTED_AT]
+    earliest: datetime | None = pc.min(stamps).as_py()
+    return earliest
 
 
 def _check(

@@ -24,6 +24,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing, nullcontext, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -195,7 +196,7 @@ class _Stager:
         elif stored.end is not None:
             self._progress.contiguous = stored.end.contiguous
             self._notes = stored.end.notes
-        elif position is not None and not self._resumable:
+        elif self._window.rereads_all if position is None else not self._resumable:
             await self._restart()
         else:
             if position is None:
@@ -265,6 +266,7 @@ class _Stager:
         )
         self._resumed_pages = self._resumed_rows = self._filtered_rows = 0
         self._progress.restart()
+        self._window = self._window.reread(datetime.now(UTC))
         self._fetcher = self._new_fetcher()
         self._feeds = Feeds.of(self._spec, self._came_newest_first())
         await self._read_pages(None, in_place_of_staged=True)

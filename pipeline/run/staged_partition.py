@@ -156,6 +156,7 @@ class StagedPartition:
         return end_of(
             self.run,
             self.endpoint,
+            self.partition,
             self.window.bookmarks,
             files,
             of_page=self.notes.bookmark,
