@@ -7,14 +7,17 @@ failed ones (``FailurePolicy``). Rows are handed on in one of two ways:
 page by page    as they come: a long value holds up no other, and is resumed inside. Of a value that
                 fails some rows may have been handed on: with a watermark of its own it is read
                 again from there, by the next partition.
-as a whole      a value that can fail, of a partition that nothing reads again: its rows are held
+as a whole      a value that may fail, of a partition that nothing reads again: its rows are held
                 until it has ended, so that none of a failed value is handed on.
+
+A value whose page token expires is read anew from its first page, without the others, a few times;
+where some of its rows were handed on, and no key tells them from others', all are.
 
 A value whose rows before stand in for it when it fails (a lane) is held up to ``HELD_BYTES`` or
 ``HELD_PAGES`` only: a long one takes no more memory than that, and is resumed inside, too. If it
 fails after rows of it were handed on, these are newer than the rows before: the commit keeps them,
-and of the rows before those with other keys. Such a value is read anew from its first page, without
-the others, where its page token has expired, or the position of an earlier attempt is refused.
+and of the rows before those with other keys. Such a value is read anew, too, where the position of
+an earlier attempt is refused.
 """
 
 import asyncio
@@ -33,6 +36,7 @@ from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
+    MOST_READINGS,
     CannotResume,
     EndpointReader,
     ExtractionProgress,
@@ -40,10 +44,12 @@ from pipeline.extract.position import (
     FanOutPosition,
     PageBatch,
     ResumePosition,
+    expired_again,
 )
 from pipeline.extract.prefetch import Ahead, as_they_come, in_order
 from pipeline.extract.seen_rows import row_digests
 from pipeline.extract.value_failures import FAIL_PARTITION, FailurePolicy
+from pipeline.http.reading_time import ReadingTime
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 
@@ -52,8 +58,6 @@ HELD_BYTES: Final = 4 * 2**20
 """Arrow bytes of a value's rows that are held, where its rows before stand in for it."""
 HELD_PAGES: Final = 100
 """Pages of them: so many calls, at most, are made again when the process is killed."""
-_MOST_READINGS: Final = 4
-"""Readings of a value whose page tokens expire."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,10 @@ class _HeldRows:
         return _ValueBatch(index, table, self.arrow_bytes, self.position)
 
 
+class _TokenExpired(Exception):
+    """A page token of a value has expired: its chain begins anew."""
+
+
 class FanOutReader:
     """Reads the values in the order of the list, some of them at the same time.
 
@@ -208,6 +216,7 @@ class FanOutReader:
         ordered: bool = False,
         as_a_whole: bool | None = None,
         key: Sequence[str] = (),
+        tells_values: bool | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
         """:param reader: makes the reader of one value's pages, so many ahead as its share is.
@@ -216,6 +225,8 @@ class FanOutReader:
         :param ordered: rows come in the order of the list, else as they come.
         :param as_a_whole: see the module; None: if a value may fail.
         :param key: the columns that identify a row; empty: none do.
+        :param tells_values: a row that comes again is known to be of the same value. Default: if
+            rows have a key.
         """
         self._pages = pages
         self._values, self._failures = fan_out.values, fan_out.failures
@@ -224,9 +235,10 @@ class FanOutReader:
         self._concurrency = min(concurrency, len(self._values))
         self._ahead = ahead
         self._ordered = ordered
-        self._whole = self._failures.lists if as_a_whole is None else as_a_whole
+        self._whole = self._failures.passes_over if as_a_whole is None else as_a_whole
         self._in_parts = self._whole and self._keep is not None and bool(key)
         self._anew = self._failures.rereads and bool(key)
+        self._rereads = bool(key) if tells_values is None else tells_values
         self._with_rows = 0
         self._open: dict[int, ResumePosition | None] = {}  # how far each value has come
         self._cut_off: dict[int, ResumePosition] = {}  # how far those that failed had come
@@ -331,9 +343,11 @@ class FanOutReader:
                     async for batch in self._pages_of(index, position, reading):
                         yield batch
                     return
-                except (CannotResume, PageTokenDead):
-                    if not self._anew or reading == _MOST_READINGS:
+                except CannotResume:
+                    if not self._anew or reading == MOST_READINGS:
                         raise
+                except _TokenExpired:
+                    pass
                 position, reading = None, reading + 1
 
     async def _pages_of(
@@ -342,36 +356,37 @@ class FanOutReader:
         """:param reading: over 1: rows of an earlier reading may have been handed on.
 
         :raises CannotResume: the position is refused.
-        :raises PageTokenDead: the next reading may come to the end.
+        :raises _TokenExpired: the next reading may come to the end.
         """
-        reader = self._reader_of(index)
-        held, ended = _HeldRows(), None
-        left_s = self._failures.timeout_s
-        time = asyncio.get_running_loop().time
+        reader, name = self._reader_of(index), self._values[index].name
+        held, ended, is_begun = _HeldRows(), None, position is not None
+        time = ReadingTime(self._failures.timeout_s if self._failures.passes_over else None)
         try:
             async with aclosing(reader.run(position)) as batches:
                 while True:
                     # Of the reading alone: while rows are written, the chain stands still.
-                    began_s = time()
-                    async with asyncio.timeout(left_s):
+                    async with time.counted():
                         batch = await anext(batches, None)
-                    left_s = None if left_s is None else left_s - (time() - began_s)
                     if batch is None:
                         break
-                    if reading > 1:
+                    if reading > 1 and self._rereads:
                         self._note_reread(batch.table)
                     held.add(batch)
                     if not self._whole or (self._in_parts and held.is_long):
                         yield held.part(index)
-                        held = _HeldRows()
+                        held, is_begun = _HeldRows(), True
             last = held.part(index) if held.tables else _ValueBatch(index)
         except self._failures.errors as error:
-            of_token = self._anew and isinstance(error, PageTokenDead)
-            if of_token and reading < _MOST_READINGS:
-                raise
+            came_so_far = bool(reader.progress.pages) or position is not None
+            if isinstance(error, PageTokenDead) and came_so_far:
+                if reading < MOST_READINGS:
+                    # Else all are read anew: nothing would tell this value's rows from others.
+                    raise (_TokenExpired if self._rereads or not is_begun else error) from None
+                if not self._failures.rereads:
+                    error = expired_again(error, f"`{name}`")
             if self._refuses_position(error, position, reader):
-                raise CannotResume(f"value {self._values[index].name}") from error
-            ended = _Ended(failed=self._failures.failed(self._values[index].name, error))
+                raise CannotResume(f"value {name}") from error
+            ended = _Ended(failed=self._failures.failed(name, error))
             # A position that has the failure in it goes out with the end, also if no row does.
             last = _ValueBatch(index, pa.table({}))
         yield replace(last, ended=ended or _proof_of(reader))

@@ -196,7 +196,9 @@ def reader_of(
     if of is None:
         return reader(pages, window, lambda: ahead, progress=progress)
     fan_out = fan_out or FanOut(values_in_yaml(endpoint))
-    whole = fan_out.failures.lists and not endpoint.incremental
+    whole = fan_out.failures.passes_over and not endpoint.incremental
+    # A row may come under two parents, and is refused then.
+    by_key = bool(endpoint.key) and not of_parent
     return FanOutReader(
         pages,
         fan_out if whole else replace(fan_out, keep=None),
@@ -206,6 +208,7 @@ def reader_of(
         ordered=of_parent and whole,
         as_a_whole=whole,
         key=endpoint.key,
+        tells_values=by_key or bool({*endpoint.key} & {*endpoint.value_columns}),
         progress=progress,
     )
 

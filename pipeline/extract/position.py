@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Protocol, Self
 
 import pyarrow as pa
 
+from pipeline.errors import PageTokenDead, RequestRefused
 from pipeline.extract.completeness import CountReconciliation, ProofBasis
 from pipeline.extract.seen_rows import Digests
 from pipeline.pagination.page import (
@@ -29,6 +30,23 @@ from pipeline.pagination.page import (
 
 class CannotResume(Exception):
     """A position can't be resumed from: the partition has to be read from its first page."""
+
+
+MOST_READINGS: Final = 4
+"""Readings of a partition, or of one value, whose page tokens expire."""
+
+
+def expired_again(error: PageTokenDead, subject: str) -> RequestRefused:
+    """The error of a chain whose page tokens have expired in all of its readings.
+
+    :param subject: what was read.
+    """
+    return RequestRefused(
+        f"{error}. The page token expired in {MOST_READINGS} readings of {subject}. Set one: 1. a "
+        "larger `paging.limit`: fewer pages, sooner read; 2. `window.max_s`: a chain for each part "
+        "of the window; 3. fewer endpoints on the same budget (`limits`)",
+        error.status,
+    )
 
 
 class ResumePosition(ABC):

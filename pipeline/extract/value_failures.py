@@ -41,7 +41,7 @@ class FailurePolicy(ABC):
     """The effect that a value which can't be read has on the others, and on the partition.
 
     :ivar max_failed_share: of all values, 0 to 1.
-    :ivar timeout_s: a value that takes longer has failed; None = no limit.
+    :ivar timeout_s: a value that takes longer has failed, where one may; None = no limit.
     :ivar parent: the endpoint whose rows the values are of.
     :ivar key: of the YAML, whose ``max_failed_share`` it is.
     :ivar followed: no value may fail, since the next partition is committed already.
@@ -58,6 +58,11 @@ class FailurePolicy(ABC):
     errors: ClassVar[tuple[type[Exception], ...]] = (RequestRefused, ContractBroken, TimeoutError)
     lists: ClassVar[bool] = True
     rereads: ClassVar[bool] = False
+
+    @property
+    def passes_over(self) -> bool:
+        """Whether a partition may be committed without a value that can't be read."""
+        return self.max_failed_share > 0
 
     @property
     def noun(self) -> str:
@@ -165,6 +170,11 @@ class LaneFailures(FailurePolicy):
         RateLimited,
     )
     rereads: ClassVar[bool] = True
+
+    @property
+    def passes_over(self) -> bool:
+        """Whatever the share: one that is denied, or has nothing, is no failure."""
+        return True
 
     @property
     def noun(self) -> str:

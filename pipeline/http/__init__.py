@@ -7,5 +7,6 @@ the quota and the waits that a response names, and reports them to the budget. B
 builds each request, with the cookies of the run, and has it signed by ``pipeline.auth``;
 ``transport`` takes a permit and a send slot, bounds the wait, and has the connections, by the proxy
 and the certificates of ``network``; ``response_body`` reads a body, and ``connection_faults`` says
-why there is none.
+why there is none. ``reading_time`` is the time that a reading has: waits for
+a turn are not its own.
 """

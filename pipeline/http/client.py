@@ -12,7 +12,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
 from time import monotonic, time
 from typing import Final, TypeVar
@@ -64,6 +64,7 @@ from pipeline.http.connection_faults import (
 )
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener, retry_after_s
+from pipeline.http.reading_time import request_of_reading, waits_for_turn
 from pipeline.http.response_body import BodyLimit, read_body
 from pipeline.http.retry import AttemptFailed, Breaker, BreakerState, FailureKind, RetryBudget
 from pipeline.http.session import HttpSession
@@ -138,14 +139,15 @@ class Client:
         """
         failures: Counter[FailureKind] = Counter()
         try:
-            while True:
-                try:
-                    return await self._fetch_through_breaker(request, read, label, sent)
-                except AttemptFailed as failed:
-                    is_throttled = failed.kind is FailureKind.THROTTLED
-                    sent.throttled += is_throttled and not failed.of_token
-                    sent.retried += not is_throttled
-                    await self.back_off(failed, failures, label)
+            with request_of_reading():
+                while True:
+                    try:
+                        return await self._fetch_through_breaker(request, read, label, sent)
+                    except AttemptFailed as failed:
+                        is_throttled = failed.kind is FailureKind.THROTTLED
+                        sent.throttled += is_throttled and not failed.of_token
+                        sent.retried += not is_throttled
+                        await self.back_off(failed, failures, label)
         except HeadraceError as error:
             raise self._without_secrets(with_remedies(error, self._source)) from None
 
@@ -166,7 +168,8 @@ class Client:
             raise self._final_error(failed, failures.total(), label) from None
         self._warn_of_retry(failed, label)
         self.spent.waited_s += wait_s
-        await asyncio.sleep(wait_s)
+        with waits_for_turn() if failed.kind is FailureKind.THROTTLED else nullcontext():
+            await asyncio.sleep(wait_s)
 
     def _final_error(self, failed: AttemptFailed, attempts: int, label: object) -> HeadraceError:
         """The error of a page that is not requested again."""

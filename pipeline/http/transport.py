@@ -23,7 +23,7 @@ docs/decisions/0007-fast-path.md.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import lru_cache
 from time import monotonic
 from types import SimpleNamespace
@@ -36,6 +36,7 @@ import yarl
 from pipeline.auth.base import FOR_TOKENS, SIGN
 from pipeline.auth.token_auth import MOST_TOKEN_BYTES
 from pipeline.http.network import Proxies
+from pipeline.http.reading_time import waits_for_turn
 from pipeline.http.response_body import BodyLimit
 from pipeline.messages import Body, Incoming, LateRequest
 from pipeline.ratelimit import Budget
@@ -353,7 +354,9 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not self.counts(request):
             return await self._inner.handle_async_request(request)
-        async with self._budget.request() as grant:
+        async with AsyncExitStack() as turn:
+            with waits_for_turn():
+                grant = await turn.enter_async_context(self._budget.request())
             if sign := request.extensions.get(SIGN):
                 sign(request)
             with leaving(_final(request), lambda: self._budget.departed(grant)) as sent:

@@ -16,6 +16,7 @@ than a tenth of the keys reads all of them again minutes later. ``take_back`` re
 import asyncio
 import io
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,13 +31,13 @@ from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.decode.types import INSTANT
-from pipeline.errors import ContractBroken, ReadRefused
+from pipeline.errors import ContractBroken, PageTokenDead, ReadRefused
 from pipeline.extract.completeness import CAP
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import ContextColumns
 from pipeline.extract.plan import reader_of, shape_of
-from pipeline.extract.position import ExtractionProgress
+from pipeline.extract.position import MOST_READINGS, ExtractionProgress, expired_again
 from pipeline.lake.current_rows import BACK, SWEPT_AT, comparable
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
@@ -136,19 +137,24 @@ async def _read_keys(
     shape = shape_of(spec, source.limits.max_body_bytes)
     decoder = spec.format.decoder(shape, label=f"{source.source}/{name} (sweep)")
     fetcher = PageFetcher(run.sender, source, name, window, decoder, sent)
-    reader = reader_of(
-        spec,
-        fetcher,
-        window,
-        run.ahead * _SMALLER,
-        until_sure=True,
-        pause=pause_of(run.sleep),
-        progress=progress,
-    )
-    tables: list[pa.Table] = []
-    async with aclosing(reader.run(None)) as pages:
-        async for page in pages:
-            tables.append(decoder.conform(page.table.select(keys), decoder.schema).select(keys))
+
+    async def read() -> list[pa.Table]:
+        reader = reader_of(
+            spec,
+            fetcher,
+            window,
+            run.ahead * _SMALLER,
+            until_sure=True,
+            pause=pause_of(run.sleep),
+            progress=progress,
+        )
+        tables: list[pa.Table] = []
+        async with aclosing(reader.run(None)) as pages:
+            async for page in pages:
+                tables.append(decoder.conform(page.table.select(keys), decoder.schema).select(keys))
+        return tables
+
+    tables = await _read_while_tokens_expire(read, progress)
     if not progress.contiguous:
         raise ContractBroken(
             f"{source.source}/{name}: the sweep's keys may be incomplete. Nothing is recorded as "
@@ -160,7 +166,25 @@ async def _read_keys(
     schema = decoder.schema
     for field in ContextColumns(spec).fields:
         schema = schema.append(field)
-    return pa.concat_tables([schema.empty_table().select(keys), *tables])
+    seen = pa.concat_tables([schema.empty_table().select(keys), *tables])
+    return seen.group_by(keys).aggregate([]) if progress.reread_keys else seen
+
+
+async def _read_while_tokens_expire(
+    read: Callable[[], Awaitable[list[pa.Table]]], progress: ExtractionProgress
+) -> list[pa.Table]:
+    """The keys, read again from the first page where a page token has expired, a few times.
+
+    :raises RequestRefused: the tokens of all readings have expired.
+    """
+    for reading in range(1, MOST_READINGS + 1):
+        try:
+            return await read()
+        except PageTokenDead as error:
+            if reading == MOST_READINGS:
+                raise expired_again(error, "all keys") from None
+            progress.restart()
+    raise AssertionError("the last reading returns or raises")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -42,12 +41,14 @@ from pipeline.extract.outages import KnownPages
 from pipeline.extract.pages import rows_that_meet
 from pipeline.extract.plan import reader_of
 from pipeline.extract.position import (
+    MOST_READINGS,
     CannotResume,
     EndpointReader,
     ExtractionProgress,
     FanOutPosition,
     PageBatch,
     ResumePosition,
+    expired_again,
 )
 from pipeline.extract.value_failures import FailurePolicy, policy_of
 from pipeline.messages import RequestCounts
@@ -73,8 +74,6 @@ from pipeline.run.values import requested_values
 from pipeline.run.writer import PartitionWriter, RowBuffer
 
 log = logging.getLogger("headrace.run")
-_MOST_READINGS: Final = 4
-"""Readings of a partition whose page tokens expire."""
 
 
 class _TooManyRows(ContractBroken):
@@ -130,7 +129,7 @@ class _Stager:
     rows of another version     the checkpoint can't be read, or the endpoint is not ``resumable``
     the position is refused     by the reader (``CannotResume``); or by the API before any page
                                 came, since the position is all that differs (the same)
-    a page token has expired    in the middle of its chain: up to ``_MOST_READINGS`` readings, or
+    a page token has expired    in the middle of its chain: up to ``MOST_READINGS`` readings, or
                                 one more if only a refusal shows it (``_may_be_stale``)
     the bookmark has expired    a page token that is refused at the first page: all is read, and
                                 the commit finds what is gone (``_forget_bookmark``)
@@ -226,14 +225,14 @@ class _Stager:
         except CannotResume as error:
             await self._restart(error.__cause__ or error)
         except PageTokenDead as error:
-            await self._restart(error, readings=_MOST_READINGS - 1)
+            await self._restart(error, readings=MOST_READINGS - 1)
         except (RequestRefused, ContractBroken) as error:
             if not self._may_be_stale(position, error):
                 raise
             await self._restart(error)
 
     async def _restart(
-        self, reason: BaseException | None = None, *, readings: int = _MOST_READINGS
+        self, reason: BaseException | None = None, *, readings: int = MOST_READINGS
     ) -> None:
         """Read from the first page, and again while page tokens expire before the end.
 
@@ -251,12 +250,8 @@ class _Stager:
                 return await self._read_from_first_page()
             except PageTokenDead as error:
                 reason = error
-        raise RequestRefused(
-            f"{reason}. The page token expired in {_MOST_READINGS} readings of this partition. Set "
-            "one: 1. a larger `paging.limit`: fewer pages, sooner read; 2. `window.max_s`: a chain "
-            "for each part of the window; 3. fewer endpoints on the same budget (`limits`)",
-            reason.status if isinstance(reason, PageTokenDead) else None,
-        )
+        assert isinstance(reason, PageTokenDead), "no other error begins the next reading"
+        raise expired_again(reason, "this partition")
 
     async def _read_from_first_page(self) -> None:
         """Read all pages in place of what is staged: of what came so far, only its cost counts."""

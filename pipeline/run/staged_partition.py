@@ -93,8 +93,7 @@ class StagedPartition:
             end = self._bookmark_end(files)
             settled = SettledKeys(end.files if end else files)
             checks[:] = self._checks(settled)
-            # A child that comes under two parents is refused: dropped, it would lose one of them.
-            if self._spec.key and not self._spec.parents and not checks[0].passed:
+            if self._spec.key and not checks[0].passed:
                 settled = self._settled(settled.files)
                 if self.resumed_pages and settled.moved:
                     # Rows moved past the seam: others may have come before it meanwhile.
@@ -184,6 +183,8 @@ class StagedPartition:
                 reread=None if self._in_order else self.reread_keys,
                 rewrite=self._rewrite,
                 hint=hint_of(spec),
+                # A child that comes under two parents is refused: dropped, it would lose one.
+                by_design_only=spec.parents is not None,
             )
         except ContractBroken as error:
             raise ContractBroken(

@@ -93,6 +93,7 @@ def settle_shared_keys(
     reread: Digests | None,
     rewrite: Rewrite,
     hint: str,
+    by_design_only: bool = False,
 ) -> SettledKeys:
     """Leave one row of each key.
 
@@ -100,6 +101,7 @@ def settle_shared_keys(
         are changes in the order in which they happened, and the last one of a key is the latest.
     :param rewrite: puts a table in place of the file of that number.
     :param hint: what to do where the key does not tell rows apart.
+    :param by_design_only: nothing is settled where a row shares its key with another one.
     :raises ContractBroken: rows of one key differ, and no cursor tells which is the latest.
     """
     candidates = _candidates(lake, files, key, cursor)
@@ -114,6 +116,8 @@ def settle_shared_keys(
     unclear = np.flatnonzero(np.bincount(at_newest[0], minlength=size) > 1)
     keys = candidates.keys[last]
     by_design = np.ones(size, np.bool_) if reread is None else np.isin(keys, reread)
+    if by_design_only and not by_design.all():
+        return SettledKeys(files)
     if not by_design[unclear].all():
         _refuse(lake, files, key, candidates, unclear, by_design, hint)
     distinct = np.unique(np.stack([candidates.group, candidates.digest.view(np.int64)]), axis=1)[0]
