@@ -26,6 +26,7 @@ from pipeline.extract.completeness import (
 )
 from pipeline.extract.confirmation import LIMITS, KeySeeker, Pause, no_pause
 from pipeline.extract.feed import Feed
+from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.page_checks import first_new
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
@@ -56,10 +57,11 @@ class ContiguousReader:
         descending: bool,
         pause: Pause = no_pause,
         feed: Feed | None = None,
+        tail: GrowingTail | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
         """:param pause: waits before the confirmation of an end that an empty page suggests.
-        :param feed: that the pages are of.
+        :param feed: that the pages are of. :param tail: that they end by.
         """
         self._pages = pages
         self._pause = pause
@@ -75,7 +77,8 @@ class ContiguousReader:
         self._counted: int | None = None  # by a request of its own
         self._duplicates_of_last = 0  # of the last page that brought rows
         self._at_end = False
-        self._coverage, self._feed = Coverage(descending=descending), feed
+        self._coverage = Coverage(descending=descending)
+        self._feed, self._tail = feed, tail
         self.progress = progress or ExtractionProgress()
 
     async def run(self, position: ResumePosition | None) -> AsyncGenerator[PageBatch, None]:
@@ -115,6 +118,8 @@ class ContiguousReader:
             return first
         self._coverage = replace(self._coverage, covered=position.covered)
         self.progress.resume_from(position.unproved)
+        if self._tail is not None:
+            self._tail.resume(first, position.rows)
         if self._can_seek:
             return replace(first, after=self._coverage.covered)
         self._offset, self._earlier_rows = position.offset, position.rows

@@ -120,6 +120,11 @@ class GrowingTail:
         self._paging, self._key = paging, key
         self._chains: dict[str | None, _Chain] = {}  # by the end of its slice of the window
 
+    def resume(self, request: PageRequest, rows: int) -> None:
+        """An earlier attempt has read so many rows of the slice that this page is of: what the API
+        counts has them, too."""
+        self._chain_of(request).rows = rows
+
     async def count(self, request: PageRequest) -> int | None:
         counted = await self._pages.count(request)
         if request.after is None and request.before is None:

@@ -225,8 +225,9 @@ def _reader(
 ) -> EndpointReader:
     paging = paging_of(endpoint)
     if endpoint.proven:
+        tail = GrowingTail(pages, pages, paging, endpoint.key, pause)
         return ContiguousReader(
-            GrowingTail(pages, pages, paging, endpoint.key, pause),
+            tail,
             paging,
             key=endpoint.key_of_rows[0],
             ahead=ahead,
@@ -234,6 +235,7 @@ def _reader(
             descending=endpoint.order == "descending",
             pause=pause,
             feed=feed,
+            tail=tail,
             progress=progress,
         )
     form = reaching_back(endpoint, window).window
@@ -246,9 +248,10 @@ def _reader(
         search = SearchParts(pages, paging, endpoint.search_cap, whole, form)
     confirmed = _confirmed(endpoint, paging, pages, pause)
     ends_by_token = endpoint.bookmark is not None and endpoint.bookmark.in_order
+    # A chain of changes ends with the page that has the token, however fast rows change.
+    tail_of = None if ends_by_token else GrowingTail(confirmed, pages, paging, endpoint.key, pause)
     return SequentialReader(
-        # A chain of changes ends with the page that has the token, however fast rows change.
-        confirmed if ends_by_token else GrowingTail(confirmed, pages, paging, endpoint.key, pause),
+        tail_of or confirmed,
         paging,
         key=endpoint.key,
         own_key=endpoint.key_of_rows,
@@ -258,6 +261,7 @@ def _reader(
         until_sure=until_sure,
         search=search,
         feed=feed,
+        tail=tail_of,
         progress=progress,
     )
 

@@ -27,6 +27,7 @@ from pipeline.extract.completeness import (
 from pipeline.extract.confirmation import LIMITS, changed_page
 from pipeline.extract.cursor_pages import check_last
 from pipeline.extract.feed import Feed
+from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
     CannotResume,
@@ -74,6 +75,7 @@ class SequentialReader:
         until_sure: bool = False,
         search: SearchParts | None = None,
         feed: Feed | None = None,
+        tail: GrowingTail | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
         """:param key: empty where rows have none.
@@ -81,6 +83,7 @@ class SequentialReader:
         :param search: of a search that is capped, what cuts its window; then there are no slices.
         :param counted_by: the slices that the API counts, if it can't count the whole window.
         :param feed: that the pages are of; where it may end early, they are requested in turn.
+        :param tail: that ``pages`` end by, if they do.
         :param until_sure: a row that is passed over does harm: see the module.
         """
         self._pages = pages
@@ -90,7 +93,7 @@ class SequentialReader:
         self._concurrency = AdaptiveConcurrency(ahead)
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
-        self._search, self._feed = search, feed
+        self._search, self._feed, self._tail = search, feed, tail
         self._missing: str | None = None  # of a search in parts: fewer rows than the whole has
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
@@ -118,6 +121,8 @@ class SequentialReader:
         if start is not None:
             self.progress.resume_from(start.unproved)
             self._outgrown = self.progress.tail_rows > 0
+            if self._tail is not None and start.request is not None:
+                self._tail.resume(start.request, start.counts.received.get(start.index, 0))
         resumed, agreed = start is not None, False
         while True:
             if self._search is not None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from pipeline.extract.confirmation import ConfirmedEmptyPages, OverlappingPages
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.pages import ParsedPage
-from pipeline.extract.position import EndpointReader, ExtractionProgress
+from pipeline.extract.position import EndpointReader, ExtractionProgress, ResumePosition
 from pipeline.extract.sequential import SequentialReader
 from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
@@ -29,6 +30,7 @@ from pipeline.pagination.numbered import NumberedPaging, OffsetPaging
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
 from tests.support.moving import THOROUGH, Moving
+from tests.support.positions import as_stored
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
 
@@ -82,13 +84,15 @@ def reader(model: Growing, kind: str, ahead: int = 4) -> EndpointReader:
         paging: Paging = (
             KeysetPaging(limit=LIMIT) if kind == "keyset" else OffsetPaging(limit=LIMIT)
         )
+        tail = GrowingTail(model, model, paging, key)
         return ContiguousReader(
-            GrowingTail(model, model, paging, key),
+            tail,
             paging,
             key="id",
             ahead=lambda: ahead,
             can_seek=kind == "keyset",
             descending=False,
+            tail=tail,
         )
     paging = {
         "no overlap": OffsetPaging(limit=LIMIT, overlap=False),
@@ -100,15 +104,16 @@ def reader(model: Growing, kind: str, ahead: int = 4) -> EndpointReader:
         confirmed: Any = model if model.counts else OverlappingPages(model, 0)
     else:
         confirmed = model if model.counts else ConfirmedEmptyPages(model, paging)
-    return SequentialReader(
-        GrowingTail(confirmed, model, paging, key), paging, key=key, ahead=lambda: ahead
-    )
+    tail = GrowingTail(confirmed, model, paging, key)
+    return SequentialReader(tail, paging, key=key, ahead=lambda: ahead, tail=tail)
 
 
-def read(model: Moving, of: EndpointReader) -> tuple[list[int], ExtractionProgress]:
+def read(
+    model: Moving, of: EndpointReader, position: ResumePosition | None = None
+) -> tuple[list[int], ExtractionProgress]:
     async def run() -> list[int]:
         keys: list[int] = []
-        async for batch in of.run(None):
+        async for batch in of.run(position):
             keys += batch.table["id"].to_pylist()
             assert model.requests < 2_000, "the reader follows the tail"
         return keys
@@ -218,6 +223,30 @@ def test_rows_that_nothing_counts_and_that_outrun_the_reader_end_behind_those_th
     assert progress.tail_rows > 0
     assert progress.contiguous is (kind == "keyset"), "a place by number moves with the rows"
     assert progress.unproved is None or "faster than they are read" in progress.unproved
+
+
+@pytest.mark.parametrize("kind", ["keyset", "offset", "always a token"])
+def test_a_reading_that_is_resumed_follows_the_tail_no_longer_than_another(kind: str) -> None:
+    """The API counts the rows of the earlier attempt, too."""
+    model = Growing([*range(1, 4001)], random.Random(1), counts=kind == "offset")
+    model.total_in_page = kind != "offset"
+
+    def change() -> None:
+        model.rows += range(model.rows[-1] + 1, model.rows[-1] + 1 + model.rng.randint(1, 6))
+
+    model.change = change  # type: ignore[method-assign]
+
+    async def begin() -> ResumePosition:
+        pages = reader(model, kind, ahead=1).run(None)
+        async with aclosing(pages):
+            for _ in range(180):
+                position = (await anext(pages)).position
+        return position
+
+    position = asyncio.run(begin())
+    keys, _ = read(model, reader(model, kind), as_stored(position))
+    assert 4000 in keys
+    assert model.requests < 400
 
 
 @pytest.mark.parametrize("kind", ["keyset", "page"])
