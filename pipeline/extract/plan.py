@@ -197,8 +197,6 @@ def reader_of(
         return reader(pages, window, lambda: ahead, progress=progress)
     fan_out = fan_out or FanOut(values_in_yaml(endpoint))
     whole = fan_out.failures.passes_over and not endpoint.incremental
-    # A row may come under two parents, and is refused then.
-    by_key = bool(endpoint.key) and not of_parent
     return FanOutReader(
         pages,
         fan_out if whole else replace(fan_out, keep=None),
@@ -208,9 +206,18 @@ def reader_of(
         ordered=of_parent and whole,
         as_a_whole=whole,
         key=endpoint.key,
-        tells_values=by_key or bool({*endpoint.key} & {*endpoint.value_columns}),
+        tells_values=_tells_values(endpoint),
         progress=progress,
     )
+
+
+def _tells_values(endpoint: Endpoint) -> bool:
+    """Whether a row that comes again is known to be of the same value, by its key.
+
+    A row may come under two parents, and is refused then, unless its key has the parent's column.
+    """
+    by_key = bool(endpoint.key) and endpoint.parents is None
+    return by_key or bool({*endpoint.key} & {*endpoint.value_columns})
 
 
 def _reader(

@@ -166,8 +166,8 @@ async def _read_keys(
     schema = decoder.schema
     for field in ContextColumns(spec).fields:
         schema = schema.append(field)
-    seen = pa.concat_tables([schema.empty_table().select(keys), *tables])
-    return seen.group_by(keys).aggregate([]) if progress.reread_keys else seen
+    api_keys = pa.concat_tables([schema.empty_table().select(keys), *tables])
+    return api_keys.group_by(keys).aggregate([]) if progress.reread_keys else api_keys
 
 
 async def _read_while_tokens_expire(
