@@ -302,6 +302,14 @@ class Endpoint(Model):
         return (*of_value, *around)
 
     @cached_property
+    def response_columns(self) -> frozenset[str]:
+        """The columns that are of the response which a row came in, and not of the row: an equal
+        row that comes again has others there.
+        """
+        around = {n for n in self.context_columns if self.columns[n].from_ is not None}
+        return frozenset(around - self.value_columns.keys() - {*self.key})
+
+    @cached_property
     def added_columns(self) -> tuple[str, ...]:
         """The columns that rows get besides the API's, in order; ``_extracted_at`` comes last."""
         first = (FIRST_CURSOR,) if self.cursor == FIRST_CURSOR else ()

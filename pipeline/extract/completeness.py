@@ -26,7 +26,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.pages import ParsedPage
 from pipeline.pagination.page import Key, PageInfo, PageRequest
@@ -435,8 +434,8 @@ def has_same_rows(previous: ParsedPage | None, page: ParsedPage) -> bool:
 
 
 def _rows_of(page: ParsedPage) -> pa.Table:
-    """As the API sent them: without when they came."""
-    return page.table.select([name for name in page.table.column_names if name != EXTRACTED_AT])
+    """As the API sent them."""
+    return page.table.select(page.own_columns)
 
 
 def has_same_keys(previous: PageInfo, info: PageInfo) -> bool:

@@ -264,6 +264,7 @@ class PageFetcher:
             body_bytes=len(response.body),
             latency_s=response.latency_s,
             earlier_row=self._endpoint.paging.token_before_last(content),
+            response_columns=self._endpoint.response_columns,
             of_feed=self._of_feed(with_columns, response),
             looks_incomplete=looks_incomplete(self._endpoint, as_sent.num_rows, response),
             newer_than_reading=newer,

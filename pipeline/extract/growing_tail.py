@@ -28,7 +28,6 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import NO_SUCH_PAGE
 from pipeline.extract.confirmation import Pause, no_pause
@@ -211,7 +210,7 @@ class GrowingTail:
         return None
 
     def _has_all(self, second: ParsedPage, page: ParsedPage) -> bool:
-        names = self._key or [name for name in page.table.column_names if name != EXTRACTED_AT]
+        names = self._key or page.own_columns
         expected, digests = (row_digests(half.table, names) for half in (page, second))
         return bool(np.isin(expected, digests).all())
 

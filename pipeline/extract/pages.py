@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config.columns import ColumnSpec, meets, rows_of
+from pipeline.config.columns import EXTRACTED_AT, ColumnSpec, meets, rows_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.coerce import CellRefused, cell
@@ -188,6 +188,7 @@ class ParsedPage:
     :ivar earlier_row: where rows are the tokens, the token of a row before the last one, and how
         many rows lie behind that row.
     :ivar last_row_deleted: the row that the page was requested behind no longer exists.
+    :ivar response_columns: those that are of the response, and not of its rows.
     :ivar of_feed: what it shows of the feed that it is a page of.
     :ivar looks_incomplete: why it may lack rows that it should have.
     :ivar ends_by_empty: empty twice, after a full page or as the first one: that the data end here
@@ -209,11 +210,19 @@ class ParsedPage:
     earlier_row: tuple[PageToken, int] = (None, 0)
     last_row_deleted: bool = False
     ends_by_empty: bool = False
+    response_columns: frozenset[str] = frozenset()
     of_feed: FeedPage | None = None
     looks_incomplete: str | None = None
     newer_than_reading: bool = False
     tail: TailEnd | None = None
     bookmark: str | None = None
+
+    @property
+    def own_columns(self) -> list[str]:
+        """The columns by which its rows are compared with others: without those of the response,
+        and when it came."""
+        others = {EXTRACTED_AT, *self.response_columns}
+        return [name for name in self.table.column_names if name not in others]
 
 
 class PageSource(Protocol):

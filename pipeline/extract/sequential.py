@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import (
     MOST_EMPTY,
@@ -278,7 +277,7 @@ class SequentialReader:
             await check_last(self._pages, self._previous, page.request, info)
         shared = len(self._previous.boundary_keys) if self._previous is not None else 0
         self._compare_with_previous(index, page)
-        table, new = self._new_rows(page.table, index, shared)
+        table, new = self._new_rows(page, index, shared)
         counts.record_rows(index, new + page.outside)
         outside = info.rows - page.table.num_rows
         self._loop_guard.record(index, page.request, info, new, table.num_rows + outside)
@@ -392,7 +391,7 @@ class SequentialReader:
             boundary = pa.table({name: pa.array(of) for name, of in {**columns, **others}.items()})
             self._seen_rows.remember(row_digests(boundary, self._key), self._lap)
 
-    def _new_rows(self, table: pa.Table, index: int, shared: int) -> tuple[pa.Table, int]:
+    def _new_rows(self, page: ParsedPage, index: int, shared: int) -> tuple[pa.Table, int]:
         """The rows that no page had; how many rows have a key that no page of this pass and slice
         had.
 
@@ -400,11 +399,11 @@ class SequentialReader:
         """
         if index != self._slice:
             self._slice, self._lap = index, self._lap + 1
+        table = page.table
         if not self._key or not table.num_rows:
             return table, table.num_rows
         self._remember_boundary(table)
-        names = [name for name in table.column_names if name != EXTRACTED_AT]
-        keys, rows = row_digests(table, self._key), row_digests(table, names)
+        keys, rows = row_digests(table, self._key), row_digests(table, page.own_columns)
         novelty = self._seen_rows.add(keys, rows, self._lap)
         again = novelty.changed_since | (novelty.changed if shared else False)
         if again.any():

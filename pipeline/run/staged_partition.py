@@ -183,6 +183,7 @@ class StagedPartition:
                 reread=None if self._in_order else self.reread_keys,
                 rewrite=self._rewrite,
                 hint=hint_of(spec),
+                response_columns=spec.response_columns,
                 # A child that comes under two parents is refused: dropped, it would lose one.
                 by_design_only=spec.parents is not None,
             )

@@ -22,7 +22,7 @@ they differ at the latest cursor, or without one  one row that was read again by
 The files are whole on S3, and in no manifest yet. A file that loses rows is written anew.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
@@ -93,6 +93,7 @@ def settle_shared_keys(
     reread: Digests | None,
     rewrite: Rewrite,
     hint: str,
+    response_columns: Set[str] = frozenset(),
     by_design_only: bool = False,
 ) -> SettledKeys:
     """Leave one row of each key.
@@ -101,10 +102,12 @@ def settle_shared_keys(
         are changes in the order in which they happened, and the last one of a key is the latest.
     :param rewrite: puts a table in place of the file of that number.
     :param hint: what to do where the key does not tell rows apart.
+    :param response_columns: those in which equal rows may differ.
     :param by_design_only: nothing is settled where a row shares its key with another one.
     :raises ContractBroken: rows of one key differ, and no cursor tells which is the latest.
     """
-    candidates = _candidates(lake, files, key, cursor)
+    ignored = {EXTRACTED_AT, *response_columns}
+    candidates = _candidates(lake, files, key, cursor, ignored)
     if not len(candidates.rows):
         return SettledKeys(files)
     last = np.append(candidates.group[1:] != candidates.group[:-1], True)
@@ -130,7 +133,11 @@ def settle_shared_keys(
 
 
 def _candidates(
-    lake: ObjectStore, files: Sequence[ManifestFile], key: Sequence[str], cursor: str | None
+    lake: ObjectStore,
+    files: Sequence[ManifestFile],
+    key: Sequence[str],
+    cursor: str | None,
+    ignored: Set[str],
 ) -> _Candidates:
     table = key_rows(lake, files, [*key, *([cursor] if cursor else []), EXTRACTED_AT])
     order = np.asarray(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in key]))
@@ -153,14 +160,16 @@ def _candidates(
     by = np.lexsort((rows, extracted_at, cursors, group))
     rows, group, cursors = rows[by], group[by], cursors[by]
     keys = row_digests(table.select([*key]).take(pa.array(rows)), key)
-    return _Candidates(rows, group, cursors, _digests(lake, files, rows), keys)
+    return _Candidates(rows, group, cursors, _digests(lake, files, rows, ignored), keys)
 
 
 def _whole(instants: pa.ChunkedArray) -> Numbers:
     return np.asarray(pc.fill_null(instants.cast(pa.int64()), _NO_CURSOR)).astype(np.int64)
 
 
-def _digests(lake: ObjectStore, files: Sequence[ManifestFile], rows: Numbers) -> Digests:
+def _digests(
+    lake: ObjectStore, files: Sequence[ManifestFile], rows: Numbers, ignored: Set[str]
+) -> Digests:
     """Digests of whole rows, file by file, so that one file is held at a time."""
     digests = np.zeros(len(rows), np.uint64)
     first = 0
@@ -168,13 +177,9 @@ def _digests(lake: ObjectStore, files: Sequence[ManifestFile], rows: Numbers) ->
         in_file = (rows >= first) & (rows < first + file.rows)
         if in_file.any():
             table = read().take(pa.array(rows[in_file] - first))
-            digests[in_file] = row_digests(table, _compared(table))
+            digests[in_file] = row_digests(table, {*table.column_names} - ignored)
         first += file.rows
     return digests
-
-
-def _compared(table: pa.Table) -> list[str]:
-    return [name for name in table.column_names if name != EXTRACTED_AT]
 
 
 def _refuse(
