@@ -254,7 +254,7 @@ def test_a_response_of_a_lane_may_be_as_long_as_the_yaml_says(
     aws: Aws, moto: str, lake: Lake, tmp_path: Path
 ) -> None:
     _, url = aws
-    with_volumes(moto, ACCOUNTS[0], REGIONS[0], 5)
+    with_volumes(moto, ACCOUNTS[0], REGIONS[0], 12)
     inventory(url, ACCOUNTS[:1], REGIONS[:1], tmp_path)
     (file,) = tmp_path.glob("aws*.yaml")
     file.write_text(file.read_text().replace("limits: {", "limits: {max_body_mb: 0.002, ", 1))
