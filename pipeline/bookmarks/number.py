@@ -93,7 +93,7 @@ class NumberCursor(BookmarkCursor):
                 "…}}"
             )
         numbers, low = rows[self.column_name], self._low(span)
-        until = span.until.value if span and span.until else None
+        until = span.until if span else None
         keep = pa.repeat(pa.scalar(True), rows.num_rows)
         if low is not None:
             least = pc.min(numbers).as_py()
@@ -104,8 +104,10 @@ class NumberCursor(BookmarkCursor):
                     f"it is about `{self.column_name}`"
                 )
             keep = pc.and_(keep, pc.greater(numbers, low))
-        if isinstance(until, int):
-            keep = pc.and_(keep, pc.less_equal(numbers, until))
+        if until is not None:
+            # Null, where the later partition started at the beginning: it has all rows.
+            within = pc.less_equal(numbers, pa.scalar(until.value, numbers.type))
+            keep = pc.and_(keep, pc.fill_null(within, False))
         return rows if pc.all(keep).as_py() else rows.filter(keep)
 
     def ended(

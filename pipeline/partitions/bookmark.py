@@ -58,7 +58,7 @@ class BookmarkSpan:
     :ivar start: the bookmark of the newest partition before; None: the first one, which reads all.
     :ivar partition: the partition whose bookmark that is.
     :ivar until: the bookmark that the next committed partition started with: a number beyond it is
-        a row of that one.
+        a row of that one. One without a value is the beginning: all rows are of that one.
     :ivar expired: the API does not know ``start`` any more: all is read, and what is gone is
         recorded as deleted.
     :ivar reread_at: when the reading of all began, if ``start`` has expired: of a row that came to

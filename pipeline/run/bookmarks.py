@@ -11,7 +11,7 @@ are committed with the rows or not at all.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,6 +26,7 @@ from pipeline.lake.files import key_rows, tables_of
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.read import current
 from pipeline.partitions.bookmark import Bookmark, BookmarkSpan
+from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import FEW_GONE, MOST_GONE
 from pipeline.run.verify import Check
@@ -42,13 +43,7 @@ def span_of(run: RunContext, endpoint: str, partition: str) -> BookmarkSpan | No
     if cursor is None:
         return None
     keys = [key for key in run.index.partitions(source, endpoint) if run.calendar.has(key)]
-    until = None
-    for key in (key for key in keys if key > partition):
-        later = run.index.get(source, endpoint, key)
-        span = later.window.bookmarks if later else None
-        if span and span.start and not span.expired and _is_of(span.start, cursor):
-            until = span.start
-            break
+    until = _start_of_later(run, endpoint, cursor, [key for key in keys if key > partition])
     for key in reversed([key for key in keys if key < partition]):
         before = run.index.get(source, endpoint, key)
         if before and (start := before.notes.bookmark) and _is_of(start, cursor):
@@ -64,26 +59,76 @@ def span_of(run: RunContext, endpoint: str, partition: str) -> BookmarkSpan | No
     return BookmarkSpan(until=until)
 
 
+def _start_of_later(
+    run: RunContext, endpoint: str, cursor: BookmarkCursor, later: Sequence[str]
+) -> Bookmark | None:
+    """The bookmark that the first of these partitions, in order, started with.
+
+    One that started at the beginning has a bookmark without a value: it leaves nothing to another.
+    """
+    for key in later:
+        manifest = run.index.get(run.source.source, endpoint, key)
+        span = manifest.window.bookmarks if manifest else None
+        ended = manifest.notes.bookmark if manifest else None
+        if span is None or span.expired or ended is None:
+            continue
+        start = span.start or Bookmark(cursor.kind, ended.of, None, ended.at)
+        if _is_of(start, cursor) and _is_of(ended, cursor):
+            return start
+    return None
+
+
+def ends_elsewhere(cursor: BookmarkCursor | None, read: Window, wanted: Window) -> bool:
+    """Whether rows were read up to another number than the one where the partition ends now.
+
+    A later partition was committed meanwhile, or read again: it has the rows behind its own start.
+    """
+    if cursor is None or cursor.column is None or not read.bookmarks or not wanted.bookmarks:
+        return False
+    mine, now = read.bookmarks.until, wanted.bookmarks.until
+    return (mine is None) != (now is None) or _value(mine) != _value(now)
+
+
+def _value(bookmark: Bookmark | None) -> int | str | None:
+    return bookmark.value if bookmark else None
+
+
+def reaches_into(cursor: BookmarkCursor | None, committed: Manifest, wanted: Window) -> bool:
+    """Whether a committed partition has rows that the later one has, too."""
+    until = wanted.bookmarks.until if wanted.bookmarks else None
+    ended = committed.notes.bookmark
+    if cursor is None or cursor.column is None or until is None or not committed.rows:
+        return False
+    return ended is not None and ended.value != until.value and ended.reaches(until)
+
+
 def _is_of(bookmark: Bookmark, cursor: BookmarkCursor) -> bool:
     return (bookmark.kind, bookmark.of) == (cursor.kind, cursor.of)
 
 
-def moved(run: RunContext, endpoint: str, partition: str, span: BookmarkSpan) -> str | None:
-    """Why a partition has to be read anew: the one before it was committed meanwhile."""
-    previous = run.calendar.previous(partition)
-    cursor = run.source.endpoints[endpoint].bookmark
-    if previous is None or cursor is None:
+def moved(run: RunContext, endpoint: str, partition: str, window: Window) -> str | None:
+    """Why a partition has to be read anew: one before or behind it was committed meanwhile."""
+    cursor, span = run.source.endpoints[endpoint].bookmark, window.bookmarks
+    if cursor is None or span is None:
         return None
-    before = run.index.fresh(run.source.source, endpoint, previous)
-    now = before.notes.bookmark if before else None
-    if now is None or not _is_of(now, cursor):
+    try:
+        now = span_of(replace(run), endpoint, partition)  # with an index of its own: as it is now
+    except WindowRefused:
         return None
-    if span.start is not None and now.value == span.start.value:
+    if now is None:
         return None
-    return (
-        f"{previous} was committed meanwhile, and ends with {cursor.in_words(now)}; this attempt "
-        f"has read from {cursor.in_words(span.start)} on: the next attempt starts there"
-    )
+    if _value(now.start) != _value(span.start):
+        return (
+            f"{now.partition} was committed meanwhile, and ends with {cursor.in_words(now.start)}; "
+            f"this attempt has read from {cursor.in_words(span.start)} on: the next attempt starts "
+            "there"
+        )
+    if ends_elsewhere(cursor, window, replace(window, bookmarks=now)):
+        return (
+            "a later partition was committed meanwhile, and starts with "
+            f"{cursor.in_words(now.until)}: the next attempt ends there"
+        )
+    return None
 
 
 def unread_between(cursor: BookmarkCursor, first: Manifest, second: Manifest) -> str | None:

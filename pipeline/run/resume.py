@@ -26,7 +26,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.takeover import open_attempt
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
-from pipeline.run.bookmarks import span_of
+from pipeline.run.bookmarks import ends_elsewhere, reaches_into, span_of
 from pipeline.run.context import RunContext
 from pipeline.run.values import (
     ValueSelection,
@@ -138,11 +138,13 @@ def open_partition(
     common = values.window if values else None
     window = common or _window(run, endpoint, partition, previous_in_run)
     definition = fingerprint(source, endpoint, _origin(values, window))
+    cursor = source.endpoints[endpoint].bookmark
 
     def is_done(manifest: Manifest) -> bool:
         """Whether an earlier attempt of this run has committed it, and nothing is missing since."""
         ours = (manifest.run_id, manifest.definition) == (run.run_id, definition)
-        return ours and not falls_short(manifest.window, window)
+        is_whole = not falls_short(manifest.window, window)
+        return ours and is_whole and not reaches_into(cursor, manifest, window)
 
     committed = run.index.get(source.source, endpoint, partition)
     if committed is not None and is_done(committed):
@@ -159,7 +161,9 @@ def open_partition(
             index=run.index,
         )
         if attempt.committed is None:
-            if falls_short(attempt.window, window):
+            if falls_short(attempt.window, window) or ends_elsewhere(
+                cursor, attempt.window, window
+            ):
                 attempt.start_over(window)
             return OpenedPartition(attempt, attempt.window, values)
         # A commit that was decided is carried out now. That of another run is replaced: what it

@@ -264,9 +264,8 @@ class StagedPartition:
             )
 
     def _refuse_if_moved(self) -> None:
-        """:raises ReadAnew: the partition before was committed meanwhile: this one starts there."""
-        span = self.window.bookmarks
-        reason = moved(self.run, self.endpoint, self.partition, span) if span else None
+        """:raises ReadAnew: a partition beside it was committed meanwhile, and they do not join."""
+        reason = moved(self.run, self.endpoint, self.partition, self.window)
         if reason is not None:
             raise ReadAnew(f"{self._label}: {reason}")
 
