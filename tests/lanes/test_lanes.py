@@ -202,7 +202,7 @@ def test_a_lane_that_hangs_fails_by_itself(aws: Aws, moto: str, lake: Lake, tmp_
         with_volumes(moto, ACCOUNTS[0], region, 1)
     over = Event()
     proxy.rules.append(hanging(over, region=REGIONS[2], action="DescribeVolumes"))
-    more = "max_failed_share: 0.3\nlane_timeout_s: 1.5"
+    more = "max_failed_share: 0.3\nlane_timeout_s: 6"
     source = inventory(url, ACCOUNTS[:1], REGIONS, tmp_path, more=more)
     try:
         (result,) = read(source, lake, DAYS[0]).results
@@ -210,7 +210,7 @@ def test_a_lane_that_hangs_fails_by_itself(aws: Aws, moto: str, lake: Lake, tmp_
         over.set()
     values = result.manifest.notes.values
     assert values["lanes"]["failed"] == 1
-    assert values["failures"][0]["reason"] == "not read within 1.5 s"
+    assert values["failures"][0]["reason"] == "not read within 6 s"
     assert len(ids(lake)) == 3
 
 
