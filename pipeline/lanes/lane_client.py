@@ -83,6 +83,11 @@ class LaneClient(Client):
         self._sessions, self._account = sessions, account
         self._region_is_off = region_is_off
 
+    @property
+    def breaker(self) -> Breaker:
+        """For the next client of this lane to go on with."""
+        return self._breaker
+
     async def _raise_for_response(
         self, request: HttpRequest, response: HttpResponse, label: object
     ) -> None:

@@ -45,7 +45,7 @@ log = logging.getLogger("headrace.lanes")
 T = TypeVar("T")
 OpenBudget = Callable[[Source], Budget]
 _OPEN: Final = 256
-"""Clients above which idle ones are closed."""
+"""Clients above which idle ones are closed, where closing forgets what their budgets have sent."""
 _NO_NAME: Final = re.compile("[^a-z0-9]")
 _BUDGET_CHARS: Final = 60
 _IN_THREAD: Final = 32 * 1024
@@ -113,6 +113,7 @@ class LaneSender:
         self.sessions = AccountSessions(self.access, self._call_home)
         self._closed_stats = BudgetStats()
         self._clients: OrderedDict[LaneKey, _OpenClient] = OrderedDict()
+        self._breakers: dict[LaneKey, Breaker] = {}  # of lanes that are closed, and failed last
         self._opening = asyncio.Lock()
         self._regions_off: dict[tuple[str, str], bool] = {}
         self.region_errors: dict[str, HeadraceError] = {}
@@ -282,7 +283,7 @@ class LaneSender:
             BudgetedTransport(self._transport, budget, httpx.URL(endpoint.url)),
             LaneSigner(self.sessions, key.account, endpoint),
         )
-        breaker = Breaker(source.breaker.failures, BreakerState.CLOSED)
+        breaker = self._breakers.pop(key, None) or Breaker(source.breaker.failures)
         client = LaneClient(
             source,
             http,
@@ -309,7 +310,14 @@ class LaneSender:
         )
 
     async def _close_idle(self) -> None:
-        surplus = len(self._clients) - _OPEN
+        """Close clients that nobody uses, beyond what lanes that are read side by side need.
+
+        A budget takes some file descriptors, or a connection: hundreds of them are too many for a
+        process, or for a server.
+        """
+        outlive = all(each.client.budget.store.outlives_users for each in self._clients.values())
+        most = 2 * self.access.limits.lanes_at_once if outlive else _OPEN
+        surplus = len(self._clients) - most
         if surplus > 0:
             idle = [key for key, each in self._clients.items() if not each.users]
             for key in idle[:surplus]:
@@ -318,6 +326,8 @@ class LaneSender:
     async def _close(self, key: LaneKey) -> None:
         opened = self._clients.pop(key)
         self._closed_stats = _sum(self._closed_stats, opened.client.stats)
+        if opened.client.breaker.failures:
+            self._breakers[key] = opened.client.breaker
         await opened.closing.aclose()
 
     async def aclose(self) -> None:

@@ -48,7 +48,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 from urllib.parse import urlsplit
 
 from pipeline.kinds import Kinds
@@ -97,6 +97,8 @@ class BudgetStore(ABC):
     """
 
     poll_s: tuple[float, float] = (0.002, 0.02)
+    outlives_users: ClassVar[bool] = True
+    """Whether a budget stays when its last user closes: opening it again forgets nothing then."""
 
     def __init__(self, name: str, limits: Limits, share: float, location: str) -> None:
         self.name, self.limits, self.share, self.location = name, limits, share, location

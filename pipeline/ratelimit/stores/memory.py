@@ -28,6 +28,7 @@ class _SharedState:
 class MemoryStore(StateStore):
     """The users of one name share a state while any of them is open."""
 
+    outlives_users = False
     _all: ClassVar[dict[str, _SharedState]] = {}
 
     async def open(self) -> None:

@@ -64,6 +64,13 @@ _FAILS = (
     "The budget's store, Postgres, failed ({}). Check: 1. HEADRACE_BUDGET; 2. that the server is "
     "up; 3. that this user may create a table."
 )
+_FULL = (
+    "The budget's store, Postgres, has no connection free (too many connections). Each budget that "
+    "a process uses takes one: of a source of AWS, each lane that it has open. Check: 1. "
+    "max_connections of the server; 2. `limits.lanes_at_once`; 3. how many processes use it."
+)
+_TOO_MANY = "53300"
+_SAID_WHEN_FULL = ("too many clients", "too many connections", "connection slots are reserved")
 _NO_LOCKS: dict[int, int | None] = {}
 _PERMIT = """
 SELECT permit FROM unnest(%s::int[]) AS permit WHERE pg_try_advisory_lock(%s, permit) LIMIT 1
@@ -218,7 +225,7 @@ class PostgresStore(StateStore):
                 yield self._connection
         except (self._psycopg.Error, TimeoutError) as error:
             await self._drop()
-            raise Retryable(_FAILS.format(type(error).__name__)) from error
+            raise _failure(error) from error
         except BaseException:
             await self._drop()
             raise
@@ -270,4 +277,13 @@ def _row(location: str, statement: str, values: tuple[object, ...]) -> Any:
     except psycopg.Error as error:
         if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
             raise ConfigError(_UNREADABLE) from None  # its text may hold a part of the password
-        raise Retryable(_FAILS.format(type(error).__name__)) from None
+        raise _failure(error) from None
+
+
+def _failure(error: Exception) -> Retryable:
+    """What a person is told; the error's own text may hold a part of the password."""
+    # A connection that is refused has no SQLSTATE in psycopg, only the server's sentence.
+    is_full = getattr(error, "sqlstate", None) == _TOO_MANY
+    if is_full or any(sentence in str(error) for sentence in _SAID_WHEN_FULL):
+        return Retryable(_FULL)
+    return Retryable(_FAILS.format(type(error).__name__))
