@@ -129,7 +129,7 @@ def _sync(
             context.log.info(
                 f"{source.source}/{name}: {counted(len(report.to_record), 'partition')} recorded "
                 f"with Dagster, {_known_already(report.known)}, {report.in_work:,} left to the "
-                "runs that read them"
+                "runs that record them"
             )
         for sentence in _warnings(source, name, lake, report):
             context.log.warning(sentence)
