@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError
 
 _LAUNCHED = re.compile(r"Launched backfill job `(?P<id>\w+)`")
 _RECORDED = re.compile(
-    r"(?P<recorded>[\d,]+) partitions? (?:told|recorded with Dagster), (?P<recorded_before>[\d,]+)"
+    r"(?P<recorded>[\d,]+) partitions? recorded with Dagster, (?P<recorded_before>[\d,]+)"
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){0,2}")
 
@@ -67,7 +67,7 @@ def sync(source: str, *, quiet: bool = False) -> int:
     """Record with Dagster, from the manifests, what the lake has. :return: 1 if the run failed.
 
     :param quiet: one JSON object on standard output: ``recorded`` and ``recorded_before``, the
-        numbers of partitions.
+        numbers of partitions; null where Dagster's log is set to leave them out.
     """
     if source and not _NAME.fullmatch(source):
         raise ConfigError(f"sync takes a source: expected SOURCE, found `{source}`")
@@ -81,8 +81,12 @@ def sync(source: str, *, quiet: bool = False) -> int:
         job = ["job", "execute", "-f", "definitions.py", "-j", "sync", "-c", str(file)]
         code = _run(job, quiet=quiet, log=log)
     if quiet and code == 0:
-        *_, total = _RECORDED.finditer("".join(log))  # that of all endpoints comes last
-        numbers = {name: int(text.replace(",", "")) for name, text in total.groupdict().items()}
+        found = [each.groupdict() for each in _RECORDED.finditer("".join(log))]
+        total = found[-1] if found else {}  # that of all endpoints comes last
+        numbers = {
+            name: int(total[name].replace(",", "")) if total else None
+            for name in _RECORDED.groupindex
+        }
         print(json.dumps({"source": source or None, **numbers}))
     return code
 

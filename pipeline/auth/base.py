@@ -8,6 +8,7 @@ scheme's own port and none.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,12 +37,14 @@ class AuthContext:
     :ivar first_wait_s: how long a token endpoint that failed is left alone; each further time in a
         row is twice as long, up to ``max_wait_s``.
     :ivar retry_after_s: reads the wait that a response's headers name; None if they name none.
+    :ivar waits_for_turn: what a wait for a token is done in, as it is no time of the request's own.
     """
 
     clock: Callable[[], float] = time.monotonic
     first_wait_s: float = 0.5
     max_wait_s: float = 30.0
     retry_after_s: Callable[[Mapping[str, str]], float | None] = lambda headers: None
+    waits_for_turn: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Auth(Model):

@@ -136,6 +136,7 @@ class TokenAuth(httpx.Auth):
         self._renew_before_s = renew_before_s
         self._clock = context.clock
         self._pause = TokenPause(context)
+        self._waits_for_turn = context.waits_for_turn
         self._wall = wall
         self._extra = dict(extra_headers or {})
         self._token = ""
@@ -179,7 +180,7 @@ class TokenAuth(httpx.Auth):
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         since = self._failure
-        async with self._lock:
+        async with self._turn():
             self._raise_if_refused()
             if not self._is_good:
                 self._raise_if_failed(since)
@@ -192,7 +193,7 @@ class TokenAuth(httpx.Auth):
             if response.status_code != 401:
                 return
             since = self._failure
-            async with self._lock:
+            async with self._turn():
                 self._raise_if_refused()
                 is_newest = request.headers[self._grant.name] == self._signature
                 is_new = is_newest and attempt > 1 and self._is_good and self._is_own
@@ -204,6 +205,16 @@ class TokenAuth(httpx.Auth):
                     async with self._alone():
                         if request.headers[self._grant.name] == self._signature:
                             await self._keep((yield self._token_request()))
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One request renews, or waits for the endpoint, and all others wait for it."""
+        with self._waits_for_turn():
+            await self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

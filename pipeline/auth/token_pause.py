@@ -70,7 +70,8 @@ class TokenPause:
                 wait_s=wait_s,
             )
         if wait_s > 0:
-            await asyncio.sleep(wait_s)
+            with self._context.waits_for_turn():
+                await asyncio.sleep(wait_s)
 
 
 def throttled(response: httpx.Response) -> TokenThrottled | None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
 
-import yaml
 from pydantic import ValidationError
 
 from pipeline.config.settings import MissingSetting, interpolate
@@ -88,7 +87,7 @@ def _data_in(file: Path, env: Mapping[str, str]) -> dict[str, Any] | None:
         except MissingSetting:
             return None
 
-    with suppress(OSError, ValueError, RecursionError, yaml.YAMLError):
+    with suppress(Exception):  # whatever kept the file from being loaded
         data, _ = read_yaml(file.read_text(encoding="utf-8-sig"), setting)
         return data if isinstance(data, dict) else None
     return None

@@ -128,7 +128,7 @@ class _Reader:
 
 def _is_in_request(path: tuple[str, ...]) -> bool:
     """Whether a value is a parameter, a header, or a member of a body."""
-    return path[0] == "headers" or (
+    return path[:1] == ("headers",) or (
         "request" in path[:3] and any(part in _REQUEST_PARTS for part in path[:-1])
     )
 

@@ -489,6 +489,7 @@ async def open_client(
                 first_wait_s=source.retries.first_wait_s,
                 max_wait_s=source.retries.max_wait_s,
                 retry_after_s=retry_after_s,
+                waits_for_turn=waits_for_turn,
             )
         ),
         source.headers,

@@ -32,7 +32,7 @@ from pipeline.decode.body_checks import BadBody, ThrottledInBody
 from pipeline.errors import AuthError, ConfigError, ContractBroken, HeadraceError, RequestRefused
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.response_body import BodyLimit
-from pipeline.http.retry import Breaker, BreakerState
+from pipeline.http.retry import Breaker, BreakerState, RetryBudget
 from pipeline.http.session import HttpSession
 from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
 from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
@@ -113,7 +113,7 @@ class LaneSender:
         self.sessions = AccountSessions(self.access, self._call_home)
         self._closed_stats = BudgetStats()
         self._clients: OrderedDict[LaneKey, _OpenClient] = OrderedDict()
-        self._breakers: dict[LaneKey, Breaker] = {}  # of lanes that are closed, and failed last
+        self._closed: dict[LaneKey, tuple[Breaker, RetryBudget]] = {}  # a lane goes on with them
         self._opening = asyncio.Lock()
         self._regions_off: dict[tuple[str, str], bool] = {}
         self.region_errors: dict[str, HeadraceError] = {}
@@ -252,11 +252,14 @@ class LaneSender:
     async def _client(self, key: LaneKey) -> AsyncIterator[_OpenClient]:
         # One lock for all keys: a client is opened once, and none is closed between look and use.
         async with self._opening:
-            opened = self._clients.get(key) or await self._opened(key)
+            is_new = key not in self._clients
+            opened = await self._opened(key) if is_new else self._clients[key]
             self._clients.move_to_end(key)
             opened.users += 1
-            await self._close_idle()
         try:
+            if is_new:
+                async with self._opening:
+                    await self._close_idle()
             yield opened
         finally:
             opened.users -= 1
@@ -283,7 +286,8 @@ class LaneSender:
             BudgetedTransport(self._transport, budget, httpx.URL(endpoint.url)),
             LaneSigner(self.sessions, key.account, endpoint),
         )
-        breaker = self._breakers.pop(key, None) or Breaker(source.breaker.failures)
+        fresh = Breaker(source.breaker.failures), RetryBudget()
+        breaker, spent = self._closed.pop(key, fresh)
         client = LaneClient(
             source,
             http,
@@ -295,6 +299,7 @@ class LaneSender:
             account=key.account,
             region_is_off=lambda: self._region_is_off(key),
         )
+        client.spent = spent
         opened = self._clients[key] = _OpenClient(client, endpoint, closing)
         return opened
 
@@ -326,8 +331,7 @@ class LaneSender:
     async def _close(self, key: LaneKey) -> None:
         opened = self._clients.pop(key)
         self._closed_stats = _sum(self._closed_stats, opened.client.stats)
-        if opened.client.breaker.failures:
-            self._breakers[key] = opened.client.breaker
+        self._closed[key] = opened.client.breaker, opened.client.spent
         await opened.closing.aclose()
 
     async def aclose(self) -> None:

@@ -230,7 +230,8 @@ def _doubt_defaults(operation: Operation, params: Mapping[str, Any]) -> None:
             continue
         choices = [_json_text(choice) for choice in spec.get("enum") or []]
         of = f" (of {', '.join(choices[:8])})" if choices else ""
-        filled.append(f"{name}={_json_text(default)}{of}")
+        text = _json_text(default)
+        filled.append(name if is_secret(name, text) else f"{name}={text}{of}")
     if filled:
         operation.doubts.append(
             f"the API has {'; '.join(filled)} where a request does not say it: are rows left out "

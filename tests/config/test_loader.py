@@ -451,6 +451,7 @@ def test_of_several_sources_the_broken_ones_take_down_themselves_alone(
     (tmp_path / "a.yaml").write_text(HEAD + TAIL)
     (tmp_path / "b.yaml").write_text(other + "auth: {kind: bearer, token: '${TOKEN}'}\n" + TAIL)
     (tmp_path / "no-yaml.yaml").write_text("source: [")
+    (tmp_path / "unfilled.yaml").write_text("${SOURCE_YAML}")
     (tmp_path / "ends.py").write_text("import sys; sys.exit(3)")
     monkeypatch.syspath_prepend(tmp_path)
     named = HEAD.replace("source: api", "source: ends")
@@ -471,7 +472,7 @@ def test_of_several_sources_the_broken_ones_take_down_themselves_alone(
     others = {"ends", "nul", "dir", "gone", "api_broken", "same"}
     assert "y.yaml" in broken["same"]
     assert "z.yaml" in broken["same"]
-    assert broken.keys() == {"other", "no_yaml", "twice", "none"} | others
+    assert broken.keys() == {"other", "no_yaml", "unfilled", "twice", "none"} | others
     assert "its module fails with SystemExit" in broken["ends"]
     assert "base_url: expected a host name" in broken["nul"]
     assert "TOKEN is not set" in broken["other"]

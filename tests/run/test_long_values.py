@@ -35,14 +35,26 @@ class Api:
     :ivar left: requests until the quota is used up.
     :ivar dying: how often the token of the second shop's third page expires.
     :ivar waits: requests, by their number, that are answered with a Retry-After of five seconds.
+    :ivar token_waits: so many requests for an access token are.
     """
 
     def __init__(self) -> None:
         self.left, self.dying, self.number, self.waits = 10**6, 0, 0, set[int]()
         self.requested: list[tuple[int, int]] = []
+        self.token_waits = 0
         self.app = Starlette(
-            routes=[Route("/shops", self.shops), Route("/orders", self.orders)],
+            routes=[
+                Route("/shops", self.shops),
+                Route("/orders", self.orders),
+                Route("/token", self.token, methods=["POST"]),
+            ],
         )
+
+    async def token(self, request: Request) -> Response:
+        if self.token_waits:
+            self.token_waits -= 1
+            return JSONResponse({}, 429, {"retry-after": "5"})
+        return JSONResponse({"access_token": "only-for-a-while", "expires_in": 3600})
 
     async def shops(self, request: Request) -> Response:
         return JSONResponse([{"id": shop} for shop in SHOPS])
@@ -68,11 +80,15 @@ class Api:
 ORDERS = {1000 * shop + n for shop in SHOPS for n in range(PAGE * PAGES)}
 PARENTS = "parents: {endpoint: shops, column: id, column_here: shop, concurrency: 2%s}"
 ALONE = "safety_margin_s: 0"
+WITH_TOKEN = (
+    "auth: {kind: oauth2_client_credentials, client_id: me-myself, client_secret: only-i-know,"
+    " token_url: %s/token}"
+)
 EACH = "each: {values: [1, 2, 3], column_here: shop, concurrency: 2%s}"
 
 
 @contextmanager
-def source_at(api: Api, values: str, more: str = "") -> Iterator[Source]:
+def source_at(api: Api, values: str, more: str = "", auth: str = "") -> Iterator[Source]:
     own = ", own: 1" if values == ALONE else ""
     shop = {"p": "{parent}", "e": "{each}"}.get(values[0], "2")
     with serving(api.app) as url:
@@ -82,6 +98,7 @@ def source_at(api: Api, values: str, more: str = "") -> Iterator[Source]:
             base_url: {url}
             start: 2026-11-01
             answers: {{dead_page_token: [410]}}
+            {auth and auth % url}
             endpoints:
               shops: {{key: [id], columns: {{id: int64}}, whole: true}}
               orders:
@@ -185,6 +202,19 @@ def test_the_wait_that_the_api_asks_for_is_not_the_time_of_a_value(lake: Lake) -
         outcome_of(source, lake, "shops", [DAY], NOW)
         api.waits = {3}
         (result,) = read(source, lake).results
+    assert ids(lake) == sorted(ORDERS)
+    assert result.manifest.proof.contiguous
+
+
+@pytest.mark.slow
+def test_the_wait_that_a_token_endpoint_asks_for_is_not_the_time_of_a_value(lake: Lake) -> None:
+    """Two values are read side by side: one requests the token, the other waits for it."""
+    api = Api()
+    each = EACH % ", timeout_s: 4, max_failed_share: 0.5"
+    with source_at(api, each, auth=WITH_TOKEN) as source:
+        api.token_waits = 1
+        (result,) = read(source, lake).results
+    assert api.token_waits == 0
     assert ids(lake) == sorted(ORDERS)
     assert result.manifest.proof.contiguous
 

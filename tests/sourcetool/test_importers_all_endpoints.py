@@ -57,6 +57,7 @@ def test_parameters_that_an_api_fills_in_are_a_doubt(tmp_path: Path) -> None:
         parameter("page", default=1),
         parameter("since", "string", format="date-time"),
         parameter("labels", "string"),
+        parameter("api_key", "string", default="demo-4f"),
     ]  # fmt: skip
     data = document({"/issues": answers(ROWS, *parameters)})
     data["components"]["schemas"]["State"] = {
@@ -66,8 +67,9 @@ def test_parameters_that_an_api_fills_in_are_a_doubt(tmp_path: Path) -> None:
     said = " ".join(text.replace("\n  # ", " ").split())
     assert (
         "the API has state=open (of open, closed, all); filter=assigned; archived=false; "
-        "kinds=a (of a, b) where a request does not say it: are rows left out so?"
+        "kinds=a (of a, b); api_key where a request does not say it: are rows left out so?"
     ) in said
+    assert "demo-4f" not in said
     assert set(found["endpoints"]["issues"]["request"]["params"]) == {"per_page", "page", "since"}
 
 
