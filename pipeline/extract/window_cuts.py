@@ -82,11 +82,11 @@ def reaching_back(endpoint: Endpoint, window: Window) -> Endpoint:
 
     An API may leave out the rows at its bound though the YAML says ``inclusive``, which is the
     default. Rows before the bound are dropped on arrival, so that those which show no time are
-    requested by the bounds themselves. Pages by the cursor show it themselves, and so do the
-    totals of a capped search; a step of a day would read a day twice, and ``max_s`` of a step or
-    two has no room for one more.
+    requested by the bounds themselves. A sweep, which reads no time, leaves out what comes twice by
+    its key. Pages by the cursor show it themselves, and so do the totals of a capped search; a step
+    of a day would read a day twice, and ``max_s`` of a step or two has no room for one more.
     """
-    if endpoint.cursor is None:
+    if endpoint.cursor is None and window.kind != "sweep":
         return _with_bounds_that_join(endpoint)
     form, has_margin = endpoint.window, window.safety_margin_s > 0 or window.start is None
     shows = endpoint.paging.needs_window or endpoint.search_cap is not None

@@ -10,7 +10,8 @@ Pure functions of plain values; every instant is timezone-aware. The rules, for 
 - other runs may commit a partition and the previous one while either is being read, so each looks
   at the other once it is committed itself (``gap``); an attempt that then begins too late or ends
   too early is not resumed (``falls_short``);
-- a *snapshot* (no cursor) is the whole collection now, and only the newest partition can be taken.
+- a *snapshot* (no cursor) is the whole collection now, and only the newest partition can be taken;
+- a *sweep* reads the keys of all rows, whatever their cursor, and is no partition.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ from pipeline.partitions.bookmark import BookmarkSpan
 from pipeline.partitions.calendar import Calendar
 from pipeline.timestamps import EPOCH, as_iso, doubled_hour, read_local
 
-WindowKind = Literal["incremental", "baseline", "snapshot"]
+WindowKind = Literal["incremental", "baseline", "snapshot", "sweep"]
 
 
 @dataclass(frozen=True)

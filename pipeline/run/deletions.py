@@ -133,7 +133,7 @@ async def _read_keys(
 ) -> pa.Table:
     spec = source.endpoints[name]
     keys = list(spec.key)
-    window = Window("snapshot", None, at + _LONGEST, 0.0)
+    window = Window("sweep", None, at + _LONGEST, 0.0)
     shape = shape_of(spec, source.limits.max_body_bytes)
     decoder = spec.format.decoder(shape, label=f"{source.source}/{name} (sweep)")
     fetcher = PageFetcher(run.sender, source, name, window, decoder, sent)

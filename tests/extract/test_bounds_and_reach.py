@@ -1,5 +1,6 @@
 """APIs that leave out the rows at the bound, or give no row beyond an offset."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from operator import ge, gt, le, lt
@@ -12,10 +13,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.config import Source
+from pipeline.extract.position import ExtractionProgress
+from pipeline.http.client import open_client
 from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
+from pipeline.ratelimit import open_budget
+from pipeline.run.context import RunContext
+from pipeline.run.deletions import SweepResult, sweep
 from pipeline.run.runner import RunOutcome
-from tests.support.runs import outcome_of, serving
+from tests.support.clock import at_once
+from tests.support.runs import LIMITS, outcome_of, serving
 from tests.support.yaml_sources import source_of
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -222,6 +229,45 @@ class Timeless:
         first = int(query.get("token") or 0)
         page = [{"id": n} for n in rows[first : first + 300]]
         return JSONResponse({"rows": page, "next": first + 300 if rows[first + 300 :] else None})
+
+
+@pytest.mark.parametrize("cursor", ["at", "window"])
+@pytest.mark.parametrize("cut", ["max_s: 3542400", "slices: 10"])
+@pytest.mark.parametrize("low", [gt, ge])
+def test_a_sweep_sees_the_rows_at_each_cut_once(
+    low: Compare, cut: str, cursor: str, lake: Lake
+) -> None:
+    """The second of November is a cut, and the API may leave out the rows at its lower bound."""
+    api = Timeless(low, lt)
+    slices, longest = (f", {cut}", "") if "slices" in cut else ("", f", {cut}")
+    with serving(api.app) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-01
+            endpoints:
+              things:
+                request:
+                  params: {{since: "{{start}}", until: "{{end}}", token: "{{token}}"}}
+                rows: rows
+                paging: {{kind: token, limit: 300, next: next, numbered: false{slices}}}
+                window: {{floor: "2026-09-22T00:00:00+00:00"{longest}}}
+                key: [id]
+                cursor: {cursor}
+                sweep: true
+                columns: {{id: int64, at: "timestamp[iso]"}}
+            """
+        )
+
+        async def main() -> SweepResult:
+            budget = open_budget("api", LIMITS, "memory")
+            async with open_client(source, budget) as client:
+                now = datetime(2026, 11, 5, tzinfo=UTC)
+                run = RunContext(source, lake, client, "sweep", lambda: now, sleep=at_once)
+                return await sweep(run, "things", ExtractionProgress())
+
+        assert asyncio.run(main()).keys_seen == len(api.at)
 
 
 @pytest.mark.parametrize("cut", ["", ", slices: 5"])
