@@ -482,16 +482,15 @@ async def open_client(
         transport = AiohttpTransport(source.limits.in_flight + 2, tls, proxies)
     stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
     timed = DeadlineTransport(transport, stages, t.total_s, body_limit)
+    auth_context = AuthContext(
+        first_wait_s=source.retries.first_wait_s,
+        max_wait_s=source.retries.max_wait_s,
+        retry_after_s=retry_after_s,
+        waits_for_turn=waits_for_turn,
+    )
     http = HttpSession(
         BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
-        source.auth.make(
-            AuthContext(
-                first_wait_s=source.retries.first_wait_s,
-                max_wait_s=source.retries.max_wait_s,
-                retry_after_s=retry_after_s,
-                waits_for_turn=waits_for_turn,
-            )
-        ),
+        source.auth.make(auth_context),
         source.headers,
         cookies=source.cookies,
     )
