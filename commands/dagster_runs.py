@@ -81,8 +81,8 @@ def sync(source: str, *, quiet: bool = False) -> int:
         job = ["job", "execute", "-f", "definitions.py", "-j", "sync", "-c", str(file)]
         code = _run(job, quiet=quiet, log=log)
     if quiet and code == 0:
-        found = [each.groupdict() for each in _RECORDED.finditer("".join(log))]
-        total = found[-1] if found else {}  # that of all endpoints comes last
+        recorded = [each.groupdict() for each in _RECORDED.finditer("".join(log))]
+        total = recorded[-1] if recorded else {}  # that of all endpoints comes last
         numbers = {
             name: int(total[name].replace(",", "")) if total else None
             for name in _RECORDED.groupindex
