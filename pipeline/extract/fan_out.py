@@ -159,6 +159,7 @@ class _ValueBatch:
     """Rows of one value, or its end, or both.
 
     :ivar position: of the value, behind these rows.
+    :ivar begins_anew: a later reading of the value begins with these rows.
     """
 
     index: int
@@ -166,6 +167,7 @@ class _ValueBatch:
     arrow_bytes: int = 0
     position: ResumePosition | None = None
     ended: _Ended | None = None
+    begins_anew: bool = False
 
 
 @dataclass
@@ -242,6 +244,7 @@ class FanOutReader:
         self._with_rows = 0
         self._open: dict[int, ResumePosition | None] = {}  # how far each value has come
         self._cut_off: dict[int, ResumePosition] = {}  # how far those that failed had come
+        self._rows_of: dict[int, int] = {}  # of both: rows handed on by the latest reading
         self._next = 0
         self._reading: dict[int, ExtractionProgress] = {}
         self._pages_of_ended = 0
@@ -259,7 +262,8 @@ class FanOutReader:
         """
         start = FanOutPosition.of(position) or FanOutPosition()
         self._open, self._next = dict(start.open), start.next
-        self._cut_off = dict(start.cut_off)
+        self._cut_off, self._rows_of = dict(start.cut_off), dict(start.rows_of)
+        self.progress.rows_again = start.rows_again
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
         self.progress.resume_from(start.unproved)
         if start.has_stale_rows:
@@ -271,6 +275,7 @@ class FanOutReader:
         self.progress.value_noun = self._failures.noun
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
+                self._count(batch)
                 if batch.ended is None:
                     self._open[batch.index] = batch.position
                 else:
@@ -295,6 +300,7 @@ class FanOutReader:
             if table.num_rows:
                 if index in self._cut_off:
                     self._note_reread(table)
+                    self._begin_anew(index)
                 batch = self._handed_on(table, table.nbytes)
                 yield replace(batch, position=replace(self._position, has_stale_rows=True))
 
@@ -336,19 +342,20 @@ class FanOutReader:
 
     async def _chain(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
         """The rows of one value, and its end."""
-        position, reading = self._open[index], 1
+        position, reading, begins_anew = self._open[index], 1, False
         async with self._gate:
             while True:
                 try:
                     async for batch in self._pages_of(index, position, reading):
-                        yield batch
+                        yield replace(batch, begins_anew=begins_anew)
+                        begins_anew = False
                     return
                 except CannotResume:
                     if not self._anew or reading == MOST_READINGS:
                         raise
                 except _TokenExpired:
                     pass
-                position, reading = None, reading + 1
+                position, reading, begins_anew = None, reading + 1, True
 
     async def _pages_of(
         self, index: int, position: ResumePosition | None, reading: int
@@ -408,6 +415,19 @@ class FanOutReader:
     def _share(self) -> int:
         return max(1, self._ahead // max(1, len(self._open)))
 
+    def _count(self, batch: _ValueBatch) -> None:
+        """Count rows as those of their value, of its latest reading alone."""
+        has_failed = batch.ended is not None and batch.ended.failed is not None
+        if batch.begins_anew and not has_failed:
+            self._begin_anew(batch.index)
+        if batch.table is not None and batch.table.num_rows:
+            rows = self._rows_of.get(batch.index, 0)
+            self._rows_of[batch.index] = rows + batch.table.num_rows
+
+    def _begin_anew(self, index: int) -> None:
+        """The rows of a value that are handed on come again."""
+        self.progress.rows_again += self._rows_of.pop(index, 0)
+
     def _handed_on(self, table: pa.Table, arrow_bytes: int) -> PageBatch:
         self.progress.rows += table.num_rows
         reading = sum(progress.pages for progress in self._reading.values())
@@ -425,6 +445,8 @@ class FanOutReader:
             with_rows=self._with_rows,
             cut_off=tuple(self._cut_off.items()),
             unproved=self.progress.unproved_so_far,
+            rows_of=tuple(self._rows_of.items()),
+            rows_again=self.progress.rows_again,
         )
 
     def _end(self, index: int, ended: _Ended) -> None:
@@ -437,6 +459,8 @@ class FanOutReader:
                 self._cut_off[index] = position
         elif self._reading[index].rows or position is not None:
             self._with_rows += 1
+        if index not in self._cut_off:
+            self._rows_of.pop(index, None)
         total, of_value = self.progress, self._reading.pop(index)
         self._proved &= ended.contiguous
         total.proof_basis = total.proof_basis.weaker(ended.proof_basis)

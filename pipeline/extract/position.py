@@ -274,6 +274,9 @@ class FanOutPosition(ResumePosition):
     :ivar cut_off: of the values that failed after rows of theirs were handed on, by their index,
         the position behind these.
     :ivar unproved: of the values that have ended.
+    :ivar rows_of: of the values in ``open`` and ``cut_off``, by their index, how many rows of their
+        latest reading are handed on.
+    :ivar rows_again: as in ``ExtractionProgress``.
     """
 
     kind = "fan_out"
@@ -288,6 +291,8 @@ class FanOutPosition(ResumePosition):
     has_stale_rows: bool = False
     cut_off: tuple[tuple[int, ResumePosition], ...] = ()
     unproved: Unproved = ALL_PROVED
+    rows_of: tuple[tuple[int, int], ...] = ()
+    rows_again: int = 0
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -299,6 +304,8 @@ class FanOutPosition(ResumePosition):
             "proved": self.proved,
             "proof_basis": self.proof_basis.value,
             **({"cut_off": [[n, at.to_json()] for n, at in self.cut_off]} if self.cut_off else {}),
+            **({"rows_of": self.rows_of} if self.rows_of else {}),
+            **({"rows_again": self.rows_again} if self.rows_again else {}),
             **self.unproved.to_json(),
         }
 
@@ -314,6 +321,8 @@ class FanOutPosition(ResumePosition):
             bool(data["kept"]),
             tuple((int(index), _begun(at)) for index, at in data.get("cut_off", ())),
             Unproved.from_json(data),
+            tuple((int(index), int(rows)) for index, rows in data.get("rows_of", ())),
+            int(data.get("rows_again", 0)),
         )
 
 
@@ -351,6 +360,8 @@ class ExtractionProgress:
     :ivar total: rows that the API says there are; None if unknown.
     :ivar values: of a fan-out, how many values have been read; ``of_values``: there are in all;
         ``failed_values``: how many of those read have failed; ``value_noun``: what they are.
+    :ivar rows_again: of a fan-out, rows that were handed on, over all attempts, of values whose
+        reading began anew since: they come again.
     :ivar duplicate_rows: rows that came again, equal in all columns, and not by design.
     :ivar reread_keys: digests of keys whose row was read again by design (a page that overlaps,
         another pass), and had changed.
@@ -364,6 +375,7 @@ class ExtractionProgress:
     total: int | None = None
     pages: int = 0
     rows: int = 0
+    rows_again: int = 0
     gaps_refetched: int = 0
     duplicate_rows: int = 0
     reread_keys: list[Digests] = field(default_factory=list)

@@ -382,8 +382,9 @@ class _Stager:
 
     def _check_max_rows(self) -> None:
         """:raises _TooManyRows: more rows came than the YAML allows, over all attempts."""
-        most = self._spec.max_rows
-        if most is not None and self._resumed_rows + self._progress.rows > most:
+        most, progress = self._spec.max_rows, self._progress
+        rows = self._resumed_rows + progress.rows - progress.rows_again
+        if most is not None and rows > most:
             raise _TooManyRows(
                 f"{self._label}: more than {most:,} rows came, the most that `max_rows` "
                 "allows. Check: 1. that the pages come to an end; 2. that the API honours the "

@@ -173,6 +173,25 @@ def test_the_chain_of_one_value_whose_token_has_expired_begins_anew(
 
 
 @pytest.mark.parametrize("values", [PARENTS % "", EACH % ""])
+@pytest.mark.parametrize("left", [10**6, 4, 9], ids=["", "before", "behind"])
+def test_the_rows_of_a_value_that_is_read_anew_count_once_for_the_most_rows(
+    values: str, left: int, lake: Lake
+) -> None:
+    """Also where the quota ends the attempt before its token expires, or behind that."""
+    api = Api()
+    with source_at(api, values, f"max_rows: {len(ORDERS)}") as source:
+        outcome_of(source, lake, "shops", [DAY], NOW)
+        api.left, api.dying = left, 1 if left < 10**6 else 3
+        outcomes = [read(source, lake)]
+        api.left = 10**6
+        outcomes += [read(source, lake) for _ in range(2)]
+    errors = [str(failed.error) for outcome in outcomes for failed in outcome.failed]
+    assert "max_rows" not in "; ".join(errors)
+    assert api.dying == 0
+    assert ids(lake) == sorted(ORDERS)
+
+
+@pytest.mark.parametrize("values", [PARENTS % "", EACH % ""])
 def test_tokens_that_expire_again_and_again_end_the_partition_with_what_to_set(
     values: str, lake: Lake
 ) -> None:
