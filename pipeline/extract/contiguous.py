@@ -74,6 +74,8 @@ class ContiguousReader:
         self._offset = self._first_offset
         self._last_request: PageRequest | None = None  # that brought rows
         self._earlier_rows = 0
+        self._rows_before = 0  # of earlier attempts, behind which the API is asked by key
+        self._total_of_all: int | None = None  # as it was on the first page of all
         self._counted: int | None = None  # by a request of its own
         self._duplicates_of_last = 0  # of the last page that brought rows
         self._at_end = False
@@ -87,9 +89,10 @@ class ContiguousReader:
         :param position: where an earlier attempt stopped; None = from the beginning.
         :raises CannotResume: the position is of another reader.
         """
-        first = self._resumed(self._paging.first_request(), ContiguousPosition.of(position))
-        head, total = await self._head(first)
+        earlier = ContiguousPosition.of(position)
+        head, total = await self._head(self._resumed(self._paging.first_request(), earlier))
         self.progress.total = total
+        self._compare_totals(head, earlier)
         self._at_end = total == 0 and head.info.rows == 0
         async for batch in self._joined(head):
             yield batch
@@ -118,12 +121,25 @@ class ContiguousReader:
             return first
         self._coverage = replace(self._coverage, covered=position.covered)
         self.progress.resume_from(position.unproved)
-        if self._tail is not None:
-            self._tail.resume(first, position.rows)
         if self._can_seek:
+            self._rows_before = position.rows
             return replace(first, after=self._coverage.covered)
         self._offset, self._earlier_rows = position.offset, position.rows
         return replace(first, offset=self._offset)
+
+    def _compare_totals(self, head: ParsedPage, earlier: ContiguousPosition | None) -> None:
+        """Tell the tail of the rows of earlier attempts, if the API counts these on its pages, too.
+
+        Asked by key, some APIs count only the rows behind it: then the total has become less, by
+        most of the rows that came.
+        """
+        now = head.info.total
+        self._total_of_all = before = earlier.total if earlier else now
+        if earlier is None or self._tail is None:
+            return
+        falls = now is None or before is None or now < before - earlier.rows / 2
+        if not (self._can_seek and falls):
+            self._tail.resume(head.request, earlier.rows)
 
     async def _head(self, request: PageRequest) -> tuple[ParsedPage, int | None]:
         """The first page and the count, requested again while they do not fit together.
@@ -452,8 +468,9 @@ class ContiguousReader:
         position = ContiguousPosition(
             covered=self._coverage.covered,
             offset=self._offset,
-            rows=self._earlier_rows + self.progress.rows,
+            rows=self._rows_before + self._earlier_rows + self.progress.rows,
             unproved=self.progress.unproved_so_far,
+            total=self._total_of_all,
         )
         return PageBatch(table, position, page.arrow_bytes)
 

@@ -122,7 +122,7 @@ class GrowingTail:
     def resume(self, request: PageRequest, rows: int) -> None:
         """An earlier attempt has read so many rows of the slice that this page is of: what the API
         counts has them, too."""
-        self._chain_of(request).rows = rows
+        self._chain_of(request).rows += rows
 
     async def count(self, request: PageRequest) -> int | None:
         counted = await self._pages.count(request)

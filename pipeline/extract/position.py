@@ -112,6 +112,7 @@ class ContiguousPosition(ResumePosition):
     :ivar offset: of the page to go on with, where the API can't seek a key.
     :ivar rows: all that came so far, over all attempts.
     :ivar unproved: of the pages so far.
+    :ivar total: on the first page of all; None: it has none.
     """
 
     kind = "contiguous"
@@ -121,15 +122,24 @@ class ContiguousPosition(ResumePosition):
     offset: int
     rows: int
     unproved: Unproved = ALL_PROVED
+    total: int | None = None
 
     def _fields_to_json(self) -> dict[str, Any]:
         place = {"covered": key_to_json(self.covered), "offset": self.offset, "rows": self.rows}
-        return {**place, **self.unproved.to_json()}
+        total = {} if self.total is None else {"total": self.total}
+        return {**place, **self.unproved.to_json(), **total}
 
     @classmethod
     def _from_fields(cls, data: Mapping[str, Any]) -> Self:
         covered = key_from_json(data["covered"])
-        return cls(covered, int(data["offset"]), int(data["rows"]), Unproved.from_json(data))
+        total, unproved = data.get("total"), Unproved.from_json(data)
+        return cls(
+            covered,
+            int(data["offset"]),
+            int(data["rows"]),
+            unproved,
+            None if total is None else int(total),
+        )
 
 
 @dataclass(frozen=True)

@@ -225,9 +225,24 @@ def test_rows_that_nothing_counts_and_that_outrun_the_reader_end_behind_those_th
     assert progress.unproved is None or "faster than they are read" in progress.unproved
 
 
+async def cut_off(
+    of: EndpointReader, pages: int, position: ResumePosition | None
+) -> ResumePosition:
+    """Where an attempt stops after so many pages."""
+    batches = of.run(position)
+    async with aclosing(batches):
+        for _ in range(pages):
+            position = (await anext(batches)).position
+    assert position is not None
+    return as_stored(position)
+
+
+@pytest.mark.parametrize("attempts", [2, 3])
 @pytest.mark.parametrize("kind", ["keyset", "offset", "always a token"])
-def test_a_reading_that_is_resumed_follows_the_tail_no_longer_than_another(kind: str) -> None:
-    """The API counts the rows of the earlier attempt, too."""
+def test_a_reading_that_is_resumed_follows_the_tail_no_longer_than_another(
+    kind: str, attempts: int
+) -> None:
+    """The API counts the rows of the earlier attempts, too."""
     model = Growing([*range(1, 4001)], random.Random(1), counts=kind == "offset")
     model.total_in_page = kind != "offset"
 
@@ -236,17 +251,42 @@ def test_a_reading_that_is_resumed_follows_the_tail_no_longer_than_another(kind:
 
     model.change = change  # type: ignore[method-assign]
 
-    async def begin() -> ResumePosition:
-        pages = reader(model, kind, ahead=1).run(None)
-        async with aclosing(pages):
-            for _ in range(180):
-                position = (await anext(pages)).position
-        return position
-
-    position = asyncio.run(begin())
-    keys, _ = read(model, reader(model, kind), as_stored(position))
+    position: ResumePosition | None = None
+    for pages in (180, 10)[: attempts - 1]:
+        position = asyncio.run(cut_off(reader(model, kind, ahead=1), pages, position))
+    keys, _ = read(model, reader(model, kind), position)
     assert 4000 in keys
     assert model.requests < 400
+
+
+class Warming(Growing):
+    """Pages by key that are short at first, with the number of the rows behind their key."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.asked: Counter[Any] = Counter()
+
+    def keys_of_page(self, request: PageRequest) -> list[int]:
+        self.asked[request.after] += 1
+        return super().keys_of_page(request)[: 8 + 4 * min(self.asked[request.after], 2)]
+
+    def parsed(self, request: PageRequest, keys: list[int]) -> ParsedPage:
+        page = super().parsed(request, keys)
+        return replace(page, info=replace(page.info, total=len(self._matching(request))))
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+def test_pages_that_an_api_keeps_short_are_no_end_where_it_counts_the_rows_behind_a_key(
+    attempts: int,
+) -> None:
+    """What came in earlier attempts is no part of that count."""
+    model = Warming([*range(1, 4001)], random.Random(1), counts=False)
+    position: ResumePosition | None = None
+    for pages in (200, 10)[: attempts - 1]:
+        position = asyncio.run(cut_off(reader(model, "keyset", ahead=1), pages, position))
+    _, progress = read(model, reader(model, "keyset", ahead=1), position)
+    assert model.asked[4000]
+    assert progress.tail_rows == 0
 
 
 @pytest.mark.parametrize("kind", ["keyset", "page"])
