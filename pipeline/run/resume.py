@@ -173,10 +173,13 @@ def open_partition(
 
 
 def _origin(values: ValueSelection | None, window: Window) -> str:
-    """What decides which rows there are besides the YAML: the values, or the bookmark."""
-    if window.bookmarks is None:
-        return values.origin if values else ""
-    start = window.bookmarks.start
+    """What decides which rows there are besides the YAML: the values, or the bookmark.
+
+    Children have the window of their parents, and with it a bookmark that is not theirs.
+    """
+    if values is not None:
+        return values.origin
+    start = window.bookmarks.start if window.bookmarks else None
     return digest_of([start.kind, start.of, start.value]) if start else ""
 
 
