@@ -93,6 +93,8 @@ class ContiguousReader:
         head, total = await self._head(self._resumed(self._paging.first_request(), earlier))
         self.progress.total = total
         self._compare_totals(head, earlier)
+        if not head.info.rows:  # else it is recorded with its rows
+            self._record(head)
         self._at_end = total == 0 and head.info.rows == 0
         async for batch in self._joined(head):
             yield batch
@@ -435,6 +437,14 @@ class ContiguousReader:
     def _all_rows_came(self) -> bool:
         return self.progress.total in (None, self._earlier_rows + self.progress.rows)
 
+    def _record(self, page: ParsedPage) -> None:
+        """Show the feed the page, unless it confirms another one."""
+        if self._feed is None or page.of_feed is None:
+            return
+        is_first = self._paging.is_first(page.request)
+        if is_first or self._coverage.brings(page.info):
+            self._feed.record(page.of_feed, is_first=is_first)
+
     def _batch_of(self, page: ParsedPage) -> PageBatch:
         """Hand the page's rows on, without those that are covered."""
         table = page.table
@@ -443,10 +453,7 @@ class ContiguousReader:
             table = table.slice(first)
         if page.request.offset is not None and self._coverage.brings(page.info):
             self._offset = page.request.offset + page.info.rows - 1
-        if self._feed is not None and page.of_feed is not None:
-            is_first = self._paging.is_first(page.request)
-            if is_first or self._coverage.brings(page.info):
-                self._feed.record(page.of_feed, is_first=is_first)
+        self._record(page)
         if self._coverage.brings(page.info):
             self._last_request = page.request
             of_first, of_last = page.duplicates_at_edges

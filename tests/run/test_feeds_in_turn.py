@@ -174,3 +174,38 @@ def test_parents_that_another_column_tells_apart_have_a_feed_each(refused: str, 
     assert ids == {f"{repo}{n}" for repo in "ab" for n in range(96)}
     checks = {check["name"]: check for check in outcome.results[0].manifest.checks}
     assert checks["feed_reaches_back"]["detail"] == "2 feeds reach back to before the window"
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"), [("keyset", "after"), ("offset", "offset"), ("token", "token")]
+)
+def test_the_empty_feed_of_a_value_is_said_to_be_empty(kind: str, place: str, lake: Lake) -> None:
+    async def send(request: Request) -> Response:
+        return JSONResponse({"rows": [], "next": None})
+
+    with serving(Starlette(routes=[Route("/sales", send)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-05
+            endpoints:
+              sales:
+                key: [id]
+                cursor: at
+                columns: {{id: int64, shop: string, at: "timestamp[iso]"}}
+                each: {{values: [a, b], column_here: shop}}
+                request: {{params: {{shop: "{{each}}", place: "{{{place}}}"}}}}
+                window: {{start: none, end: none}}
+                paging: {{kind: {kind}, limit: 20{", next: next" if kind == "token" else ""}}}
+                rows: rows
+            """
+        )
+        for day in (5, 6):
+            now = datetime(2026, 11, day + 1, 1, tzinfo=UTC)
+            outcome, _ = outcome_of(source, lake, "sales", [f"2026-11-{day:02}"], now)
+            assert not outcome.failed
+    (manifest,) = [receipt.manifest for receipt in outcome.results]
+    checks = {check["name"]: check["detail"] for check in manifest.checks}
+    said = "of 2 feeds 2 may have lost rows: a, b. the feed is empty"
+    assert said in checks["feed_reaches_back"]
