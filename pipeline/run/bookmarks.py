@@ -22,6 +22,7 @@ from pipeline.bookmarks import BookmarkCursor
 from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, WindowRefused
+from pipeline.lake.current_rows import comparable
 from pipeline.lake.files import key_rows, tables_of
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.read import current
@@ -205,7 +206,8 @@ def gone_since(
     is_living = pc.invert(pc.fill_null(pc.cast(rows[DELETED], pa.bool_()), False))
 
     def without(some: pa.Table) -> pa.Table:
-        return alive.join(some.select(key).cast(alive.schema), keys=key, join_type="left anti")
+        of_lake, of_rows = comparable([alive, some.select(key)])
+        return of_lake.join(of_rows, keys=key, join_type="left anti")
 
     return Gone(without(rows.filter(is_living)), without(rows), alive.num_rows)
 
@@ -225,6 +227,9 @@ def with_tombstones(
         return [*files]
     *others, last = tables_of(run.lake, files, own=True)
     rows, number = last(), gone_keys.num_rows
+    of_rows, gone_keys = comparable([rows.select(gone_keys.column_names), gone_keys])
+    for name in gone_keys.column_names:
+        rows = rows.set_column(rows.column_names.index(name), name, of_rows[name])
     marks = gone_keys.append_column(DELETED, pa.repeat(pa.scalar(True), number)).append_column(
         EXTRACTED_AT, pa.repeat(pa.scalar(at, INSTANT), number)
     )

@@ -335,7 +335,13 @@ DELETED = "deleted: {at: status, values: [gone]}"
 
 
 def changing(
-    url: str, *, kind: str = "token", at: str = "delta", more: str = DELETED, answers: str = ""
+    url: str,
+    *,
+    kind: str = "token",
+    at: str = "delta",
+    more: str = DELETED,
+    answers: str = "",
+    key_type: str = "int64",
 ) -> Source:
     params = {"token": 'since: "{start}", ', "link": ""}[kind]
     return source_of(
@@ -347,7 +353,7 @@ def changing(
           things:
             key: [id]
             cursor: {{kind: {kind}, at: {at}}}
-            columns: {{id: int64, name: string, status: string}}
+            columns: {{id: {key_type}, name: string, status: string}}
             request: {{params: {{{params}cursor: "{{token}}"}}}}
             paging: {{kind: token, limit: {PAGE}, next: next, numbered: false}}
             rows: rows

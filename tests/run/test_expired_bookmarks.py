@@ -78,6 +78,24 @@ def test_a_key_that_only_the_replaced_day_had_needs_no_row_that_deletes_it(lake:
     assert names(lake) == living(api)
 
 
+@pytest.mark.parametrize(("before", "now"), [("int64", "string"), ("string", "int64")])
+def test_keys_whose_type_has_changed_are_held_against_those_of_the_lake(
+    lake: Lake, before: str, now: str
+) -> None:
+    api = Directory()
+    code = {"id": "A4", "name": "a code"}
+    with serving(api.app) as url:
+        api.log += [] if before == "int64" else [code]
+        materialized(changing(url, key_type=before), lake, DAYS[0])
+        api.log += [code] if before == "int64" else [{"id": "A4", "status": "gone"}]
+        api.log += [{"id": 9, "status": "gone"}]
+        api.oldest = len(api.log)
+        manifest = materialized(changing(url, key_type=now), lake, DAYS[1])
+    assert manifest.notes.deletions == (1 if before == "int64" else 2)
+    current_names = {str(key): name for key, name in names(lake).items()}
+    assert current_names == {str(key): name for key, name in living(api).items()}
+
+
 class Sorted(Directory):
     """Lists all rows by their id, which is no order of time; a page token is the id before it."""
 
