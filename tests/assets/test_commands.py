@@ -59,19 +59,6 @@ def test_definitions_validate_says_which_setting_is_missing(fresh: Project) -> N
     assert "assets/" not in said
 
 
-def test_a_range_then_a_day_then_a_day_that_is_none(fresh: Project) -> None:
-    code, said = fresh.run(materialize("genres", "themes", days=f"{day(4)}...{day(2)}"))
-    assert code == 0, said
-    made = {each.partition for each in manifests(fresh.lake, "igdb", "genres")}
-    assert made == {day(4), day(3), day(2)}
-    code, said = fresh.run(materialize("genres", partition=day(1)))
-    assert code == 0, said
-    assert SECRET not in said
-    code, said = fresh.run(materialize("genres", partition="2999-01-01"))
-    assert code != 0
-    assert "2999-01-01" in said
-
-
 def test_an_asset_downstream_runs_with_what_it_reads(fresh: Project) -> None:
     """``examples/downstream.py``, for a range in one run."""
     days = [day(3), day(2)]

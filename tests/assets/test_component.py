@@ -120,6 +120,7 @@ def good(text: str) -> str:
     return text.replace("  budgets_key_is_here: no\n", "")
 
 
+@pytest.mark.timeout(600)
 def test_a_source_is_a_component(shop: DgProject, s3: S3) -> None:
     code, said = shop.dg("list", "components")
     assert code == 0, said
