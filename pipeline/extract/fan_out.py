@@ -264,6 +264,7 @@ class FanOutReader:
         self._open, self._next = dict(start.open), start.next
         self._cut_off, self._rows_of = dict(start.cut_off), dict(start.rows_of)
         self.progress.rows_again = start.rows_again
+        self.progress.reread_values = {*start.reread}
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
         self.progress.resume_from(start.unproved)
         if start.has_stale_rows:
@@ -426,7 +427,9 @@ class FanOutReader:
 
     def _begin_anew(self, index: int) -> None:
         """The rows of a value that are handed on come again."""
-        self.progress.rows_again += self._rows_of.pop(index, 0)
+        if rows := self._rows_of.pop(index, 0):
+            self.progress.rows_again += rows
+            self.progress.reread_values.add(index)
 
     def _handed_on(self, table: pa.Table, arrow_bytes: int) -> PageBatch:
         self.progress.rows += table.num_rows
@@ -447,6 +450,7 @@ class FanOutReader:
             unproved=self.progress.unproved_so_far,
             rows_of=tuple(self._rows_of.items()),
             rows_again=self.progress.rows_again,
+            reread=tuple(sorted(self.progress.reread_values)),
         )
 
     def _end(self, index: int, ended: _Ended) -> None:

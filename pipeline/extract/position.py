@@ -286,7 +286,7 @@ class FanOutPosition(ResumePosition):
     :ivar unproved: of the values that have ended.
     :ivar rows_of: of the values in ``open`` and ``cut_off``, by their index, how many rows of their
         latest reading are handed on.
-    :ivar rows_again: as in ``ExtractionProgress``.
+    :ivar rows_again: as in ``ExtractionProgress``; ``reread`` as ``reread_values`` there.
     """
 
     kind = "fan_out"
@@ -303,6 +303,7 @@ class FanOutPosition(ResumePosition):
     unproved: Unproved = ALL_PROVED
     rows_of: tuple[tuple[int, int], ...] = ()
     rows_again: int = 0
+    reread: tuple[int, ...] = ()
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -316,6 +317,7 @@ class FanOutPosition(ResumePosition):
             **({"cut_off": [[n, at.to_json()] for n, at in self.cut_off]} if self.cut_off else {}),
             **({"rows_of": self.rows_of} if self.rows_of else {}),
             **({"rows_again": self.rows_again} if self.rows_again else {}),
+            **({"reread": self.reread} if self.reread else {}),
             **self.unproved.to_json(),
         }
 
@@ -333,6 +335,7 @@ class FanOutPosition(ResumePosition):
             Unproved.from_json(data),
             tuple((int(index), int(rows)) for index, rows in data.get("rows_of", ())),
             int(data.get("rows_again", 0)),
+            tuple(map(int, data.get("reread", ()))),
         )
 
 
@@ -375,6 +378,8 @@ class ExtractionProgress:
     :ivar duplicate_rows: rows that came again, equal in all columns, and not by design.
     :ivar reread_keys: digests of keys whose row was read again by design (a page that overlaps,
         another pass), and had changed.
+    :ivar reread_values: of a fan-out, over all attempts, the indices of values of which rows were
+        handed on, and whose reading began anew.
     :ivar tail_rows: rows that lay behind the end when the reading ended, since they grow faster
         than an end can be confirmed.
     :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
@@ -389,6 +394,7 @@ class ExtractionProgress:
     gaps_refetched: int = 0
     duplicate_rows: int = 0
     reread_keys: list[Digests] = field(default_factory=list)
+    reread_values: set[int] = field(default_factory=set)
     passes: int = 1
     tail_rows: int = 0
     values: int = 0

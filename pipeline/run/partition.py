@@ -195,6 +195,8 @@ class _Stager:
         elif stored.end is not None:
             self._progress.contiguous = stored.end.contiguous
             self._notes = stored.end.notes
+            if isinstance(position, FanOutPosition):
+                self._progress.reread_values = {*position.reread}
         elif self._window.rereads_all if position is None else not self._resumable:
             await self._restart()
         else:
@@ -216,6 +218,7 @@ class _Stager:
             resumed_pages=self._resumed_pages,
             notes=self._notes,
             began=began,
+            reread_values=frozenset(self._progress.reread_values),
             reread_keys=np.concatenate([np.zeros(0, np.uint64), *self._progress.reread_keys]),
         )
 

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config.columns import DELETED
 from pipeline.config.endpoint import Endpoint
@@ -17,11 +19,11 @@ from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
-from pipeline.extract.seen_rows import Digests
+from pipeline.extract.seen_rows import Digests, row_digests
 from pipeline.extract.value_failures import lanes_in_words
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.commit import CommitResult
-from pipeline.lake.files import again_if_vanished, key_batches
+from pipeline.lake.files import again_if_vanished, key_batches, key_rows
 from pipeline.lake.manifest import (
     Manifest,
     ManifestFile,
@@ -78,6 +80,7 @@ class StagedPartition:
     notes: ReadingNotes
     began: float
     reread_keys: Digests
+    reread_values: Set[int] = frozenset()
 
     async def commit(self) -> PartitionResult:
         """Show the partition. :raises ContractBroken: what was read back is not sound."""
@@ -180,7 +183,7 @@ class StagedPartition:
                 files,
                 key=spec.key,
                 cursor=spec.latest_by,
-                reread=None if self._in_order else self.reread_keys,
+                reread=None if self._in_order else self._reread(files),
                 rewrite=self._rewrite,
                 hint=hint_of(spec),
                 response_columns=spec.response_columns,
@@ -191,6 +194,24 @@ class StagedPartition:
             raise ContractBroken(
                 f"{self._label}: not committed, the generation before stays: {error}"
             ) from None
+
+    def _reread(self, files: Sequence[ManifestFile]) -> Digests:
+        """The keys of rows that were read again by design.
+
+        Those of this attempt are known one by one. Of an earlier one it is known which values it
+        has read again: their rows are found by the columns that have the value.
+        """
+        columns = self._spec.value_columns
+        if not (self.resumed_pages and self.reread_values and columns):
+            return self.reread_keys
+        key = [*self._spec.key]
+        rows = key_rows(self.run.lake, files, [*key, *columns])
+        for column, placeholder in columns.items():
+            fields = [self.values[index].fields for index in self.reread_values]
+            names = pa.array([str(of[placeholder]) for of in fields if placeholder in of])
+            is_text = pc.cast(rows[column], pa.large_string())
+            rows = rows.filter(pc.is_in(is_text, names.cast(pa.large_string())))
+        return np.concatenate([self.reread_keys, row_digests(rows.select(key), key)])
 
     def _checks(self, settled: SettledKeys) -> tuple[Check, ...]:
         spec, files = self._spec, settled.files

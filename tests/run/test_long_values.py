@@ -192,6 +192,25 @@ def test_the_rows_of_a_value_that_is_read_anew_count_once_for_the_most_rows(
 
 
 @pytest.mark.parametrize("values", [PARENTS % "", EACH % ""])
+def test_the_attempt_behind_one_that_has_read_a_value_anew_commits_its_rows(
+    values: str, lake: Lake
+) -> None:
+    """It knows that the rows of that value were staged twice, and no others."""
+    api = Api()
+    with source_at(api, values) as source:
+        outcome_of(source, lake, "shops", [DAY], NOW)
+        api.left, api.dying = 9, 1
+        (failed,) = read(source, lake).failed
+        assert isinstance(failed.error, RateLimited)
+        assert api.dying == 0
+        api.left = 10**6
+        (result,) = read(source, lake).results
+    assert ids(lake) == sorted(ORDERS)
+    assert result.manifest.proof.contiguous
+    assert len(api.requested) <= len(SHOPS) * PAGES + 4
+
+
+@pytest.mark.parametrize("values", [PARENTS % "", EACH % ""])
 def test_tokens_that_expire_again_and_again_end_the_partition_with_what_to_set(
     values: str, lake: Lake
 ) -> None:
