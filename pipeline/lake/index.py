@@ -192,6 +192,25 @@ class ManifestIndex:
             view.etags[place] = committed.etag
             view.manifests[place] = committed.manifest
 
+    def look_again(self, source: str, endpoint: str) -> "ManifestIndex":
+        """The endpoint's manifests as they are now, for one listing of them alone.
+
+        A manifest is read anew only if its etag is another one than here. The index that comes of
+        it knows nothing of files, attempts and uploads.
+        """
+        known, now = self._known(source, endpoint), ManifestIndex(self.lake)
+        listing = self.lake.list(manifests_folder(source, endpoint))
+        etags = {p: item.etag for item in listing if (p := paths_of_record(item.key)) is not None}
+        with known.lock:
+            same = {place for place, etag in etags.items() if known.etags.get(place) == etag}
+            now._endpoints[source, endpoint] = _Endpoint(
+                listed=True,
+                etags=etags,
+                manifests={p: known.manifests[p] for p in same if p in known.manifests},
+                unsure=(known.unsure & same) | (etags.keys() - same),
+            )
+        return now
+
     def untouched(self, place: PartitionPaths) -> bool:
         """Whether no attempt was at work on the partition when the run looked."""
         view = self._known(place.source, place.endpoint)

@@ -24,6 +24,7 @@ from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, WindowRefused
 from pipeline.lake.current_rows import comparable
 from pipeline.lake.files import key_rows, tables_of
+from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.read import current
 from pipeline.partitions.bookmark import Bookmark, BookmarkSpan
@@ -35,18 +36,24 @@ from pipeline.run.verify import Check
 CHECK: Final = "bookmark"
 
 
-def span_of(run: RunContext, endpoint: str, partition: str) -> BookmarkSpan | None:
+def span_of(
+    run: RunContext, endpoint: str, partition: str, index: ManifestIndex | None = None
+) -> BookmarkSpan | None:
     """Where a partition is read from, and up to which number; None if its cursor is a time.
 
+    :param index: the manifests that decide. Default: as the run knows them.
     :raises WindowRefused: it is not the first one, and none before it has a bookmark.
     """
     cursor, source = run.source.endpoints[endpoint].bookmark, run.source.source
     if cursor is None:
         return None
-    keys = [key for key in run.index.partitions(source, endpoint) if run.calendar.has(key)]
-    until = _start_of_later(run, endpoint, cursor, [key for key in keys if key > partition])
+    index = index or run.index
+    keys = [key for key in index.partitions(source, endpoint) if run.calendar.has(key)]
+    until = _start_of_later(
+        index, source, endpoint, cursor, [key for key in keys if key > partition]
+    )
     for key in reversed([key for key in keys if key < partition]):
-        before = run.index.get(source, endpoint, key)
+        before = index.get(source, endpoint, key)
         if before and (start := before.notes.bookmark) and _is_of(start, cursor):
             return BookmarkSpan(start, key, until)
     first = run.calendar.first
@@ -61,14 +68,14 @@ def span_of(run: RunContext, endpoint: str, partition: str) -> BookmarkSpan | No
 
 
 def _start_of_later(
-    run: RunContext, endpoint: str, cursor: BookmarkCursor, later: Sequence[str]
+    index: ManifestIndex, source: str, endpoint: str, cursor: BookmarkCursor, later: Sequence[str]
 ) -> Bookmark | None:
     """The bookmark that the first of these partitions, in order, started with.
 
     One that started at the beginning has a bookmark without a value: it leaves nothing to another.
     """
     for key in later:
-        manifest = run.index.get(run.source.source, endpoint, key)
+        manifest = index.get(source, endpoint, key)
         span = manifest.window.bookmarks if manifest else None
         ended = manifest.notes.bookmark if manifest else None
         if span is None or span.expired or ended is None:
@@ -112,8 +119,9 @@ def moved(run: RunContext, endpoint: str, partition: str, window: Window) -> str
     cursor, span = run.source.endpoints[endpoint].bookmark, window.bookmarks
     if cursor is None or span is None:
         return None
+    index = run.index.look_again(run.source.source, endpoint)
     try:
-        now = span_of(replace(run), endpoint, partition)  # with an index of its own: as it is now
+        now = span_of(run, endpoint, partition, index)
     except WindowRefused:
         return None
     if now is None:
