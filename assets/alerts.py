@@ -18,7 +18,7 @@ import dagster as dg
 import httpx
 
 from assets.compat import FreshnessState, will_be_retried
-from pipeline.errors import ConfigError, HeadraceError, printable
+from pipeline.errors import ConfigError, HeadraceError, first_of, printable
 
 FRESHNESS_EVERY_S = 60
 ATTEMPTS: Final = 3
@@ -195,7 +195,7 @@ _RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_
 
 def _assets_of(run: dg.DagsterRun) -> str:
     keys = sorted(key.to_user_string() for key in run.asset_selection or ())
-    return ", ".join(keys[:_MOST_NAMED]) + (" …" if len(keys) > _MOST_NAMED else "")
+    return first_of(keys, _MOST_NAMED)
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -9,7 +9,7 @@ from assets.failures import end, report_of_error
 from assets.metadata import proof_in_words, unended
 from assets.specs import asset_key
 from pipeline.config.source import Source
-from pipeline.errors import HeadraceError, counted
+from pipeline.errors import HeadraceError, counted, first_of
 from pipeline.lake.damage import damaged_files, mend
 from pipeline.lake.index import ManifestIndex, read_all
 from pipeline.lake.manifest import Manifest
@@ -276,8 +276,7 @@ def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckR
 
 def _some(source: Source, keys: Sequence[str]) -> str:
     """The first of some partitions by name, and how many there are."""
-    names = ", ".join(keys[:_MOST_NAMED]) + (" …" if len(keys) > _MOST_NAMED else "")
-    return f"{names} ({counted(len(keys), source.partitions.noun)})"
+    return f"{first_of(keys, _MOST_NAMED)} ({counted(len(keys), source.partitions.noun)})"
 
 
 def unproved_partitions(

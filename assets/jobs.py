@@ -7,7 +7,7 @@ from assets.compat import AssetJob
 from assets.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from assets.specs import asset_key
 from pipeline.config.source import Schedule, Source
-from pipeline.partitions import Calendar
+from pipeline.partitions import Calendar, PartitionScheme
 
 MAX_RUN_RETRIES = 2
 MOST_PARTITIONS = 7
@@ -19,9 +19,14 @@ PRIORITY = {"dagster/priority": "10"}
 """Scheduled runs leave the queue before those of backfills, which have 0."""
 
 
-def job_name(source: Source) -> str:
+def job_name(source: str, partitions: PartitionScheme) -> str:
     """``{source}_daily``, for partitions of a day."""
-    return f"{source.source}_{source.partitions.frequency}"
+    return f"{source}_{partitions.frequency}"
+
+
+def schedule_name(job: str) -> str:
+    """Of the schedule of a job: it stays, so that one that is on goes on."""
+    return f"{job}_schedule"
 
 
 def source_job(source: Source) -> AssetJob:
@@ -30,7 +35,7 @@ def source_job(source: Source) -> AssetJob:
     assets = dg.AssetSelection.assets(*(asset_key(source, name) for name in names))
     checks = [dg.AssetCheckKey(asset_key(source, name), EACH_RUN) for name in source.endpoints]
     return dg.define_asset_job(
-        job_name(source),
+        job_name(source.source, source.partitions),
         selection=assets.without_checks() | dg.AssetSelection.checks(*checks),
         description=f"All endpoints of {source.description or source.source}, "
         f"one {source.partitions.noun} or a range",
@@ -46,7 +51,7 @@ def source_schedule(source: Source, job: AssetJob) -> dg.ScheduleDefinition:
     """
     calendar, when = source.calendar, source.schedule
     partitioned = any(source.incremental(name) for name in source.endpoints)
-    name = f"{job_name(source)}_schedule"
+    name = schedule_name(job.name)
 
     def due(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         running = calendar.of(context.scheduled_execution_time)

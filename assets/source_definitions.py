@@ -16,7 +16,13 @@ from assets.assets import source_assets
 from assets.compat import AssetJob, names_a_partition
 from assets.deletions import source_sweeps
 from assets.failures import fail
-from assets.jobs import default_status, source_job, source_schedule
+from assets.jobs import (
+    default_status,
+    job_name,
+    schedule_name,
+    source_job,
+    source_schedule,
+)
 from assets.specs import api_spec
 from assets.usage import budget_page
 from pipeline.config import BrokenSource
@@ -53,14 +59,14 @@ def not_loaded(broken: BrokenSource) -> BrokenDefinitions:
         fail(f"The source `{broken.name}` is not loaded:\n{broken.reason}")
 
     job = dg.define_asset_job(
-        f"{broken.name}_{broken.partitions.frequency}",
+        job_name(broken.name, broken.partitions),
         selection=dg.AssetSelection.assets(key),
         description=text,
         tags={"headrace/source": broken.name},
     )
     when = broken.schedule
     schedule = dg.ScheduleDefinition(
-        name=f"{job.name}_schedule",
+        name=schedule_name(job.name),
         job=job,
         cron_schedule=broken.partitions.schedule_cron(when.hour, when.minute),
         execution_timezone=broken.timezone,

@@ -31,7 +31,7 @@ from assets.heartbeat import heartbeat
 from assets.metadata import charts_of, materialization_of, tables_of
 from assets.specs import asset_key
 from pipeline.config.source import Source
-from pipeline.errors import HeadraceError, counted
+from pipeline.errors import HeadraceError, counted, first_of
 from pipeline.lake.index import read_all, read_committed
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths, manifests_folder
@@ -219,22 +219,18 @@ def _warnings(
         where = lake.url().rstrip("/")
         yield (
             f"{of}: Dagster knows {counted(len(report.only_in_dagster), 'partition')} that "
-            f"`{where}` does not have: {_some(report.only_in_dagster)}. Check: 1. that "
-            "HEADRACE_LAKE is the lake that they were written to; 2. whether somebody removed "
-            "them; then materialize them again, or have Dagster forget them: "
+            f"`{where}` does not have: {first_of(report.only_in_dagster, _MOST_NAMED)}. Check: "
+            "1. that HEADRACE_LAKE is the lake that they were written to; 2. whether somebody "
+            "removed them; then materialize them again, or have Dagster forget them: "
             f"`dagster asset wipe '{key.to_string()}'`, then `./headrace sync {source.source}`"
         )
     if report.outside:
         yield (
             f"{of}: the lake has {counted(len(report.outside), 'partition')} that the source does "
-            f"not have: {_some(report.outside)}. They are not recorded with Dagster. Check `start` "
-            "and `timezone` in the YAML"
+            f"not have: {first_of(report.outside, _MOST_NAMED)}. They are not recorded with "
+            "Dagster. Check `start` and `timezone` in the YAML"
         )
 
 
 def _known_already(number: int) -> str:
     return f"{number:,} {'was' if number == 1 else 'were'} recorded already"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")

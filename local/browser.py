@@ -57,9 +57,11 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", **size)
         self.call("Page.navigate", url=url)
         deadline = time.monotonic() + READY_S
-        while text not in self.text():
+        while text not in (shown := self.text()):
             if time.monotonic() > deadline:
-                raise LocalError(f"{url} does not show {text!r} within {READY_S:.0f} s.")
+                raise LocalError(
+                    f"{url} does not show {text!r} within {READY_S:.0f} s. It shows: {shown[:1000]}"
+                )
             time.sleep(0.2)
         time.sleep(SETTLE_S)
 

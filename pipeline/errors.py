@@ -26,7 +26,7 @@ names of settings, statuses and bodies that are ``cut``, never from headers or U
 """
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.messages import Body
 
@@ -43,6 +43,11 @@ def cut(text: str, most: int) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 row``, ``2,000 rows``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """``a, b …``: the first of some names, and whether there are more."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
 
 
 def numbered(checks: Iterable[str]) -> str:

@@ -177,8 +177,13 @@ def server_time(headers: Mapping[str, str]) -> datetime | None:
     :param headers: names in lower case.
     :return: None if it does not say.
     """
+    return http_date(headers.get("date", ""))
+
+
+def http_date(text: str) -> datetime | None:
+    """An instant as HTTP writes it (RFC 9110, 5.6.7), in UTC; None if it is none."""
     try:
-        instant = parsedate_to_datetime(headers.get("date", ""))
+        instant = parsedate_to_datetime(text)
         return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
+import orjson
 import pyarrow as pa
 
 from pipeline.config.columns import EXTRACTED_AT
@@ -108,9 +109,9 @@ def _filter(probe: ProbeResult) -> Iterator[Finding]:
         yield Finding(str(error), "correct `where`", breaks=True)
         return
     if not any(table.num_rows for table in matches):
-        shown = ", ".join(f"{name}: {condition}" for name, condition in where.items())
+        shown = orjson.dumps(where, default=str).decode()
         yield Finding(
-            f"`where` ({shown}) keeps none of {rows:,} rows: a run would end without a row",
+            f"`where: {shown}` keeps none of {rows:,} rows: a run would end without a row",
             "compare its names, its values and their types with the rows; leave it out, if rows "
             "that it keeps are that rare",
             breaks=True,

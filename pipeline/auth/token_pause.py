@@ -13,7 +13,7 @@ from typing import Final
 import httpx
 
 from pipeline.auth.base import AuthContext
-from pipeline.errors import RateLimited, TokenThrottled
+from pipeline.errors import RateLimited, TokenThrottled, counted
 
 log = logging.getLogger("headrace.auth")
 LONGEST_PAUSE_S: Final = 300.0
@@ -64,9 +64,15 @@ class TokenPause:
         """
         wait_s = self._until - self._context.clock()
         if wait_s > LONGEST_PAUSE_S:
+            pause = f"the token endpoint asks for a pause of {wait_s:,.0f} s{self._reason}"
+            if not self._reason:
+                times = counted(self._failures, "time")
+                pause = (
+                    f"the token endpoint failed {times} in a row, and is left alone for "
+                    f"{wait_s:,.0f} s (`retries.max_wait_s`)"
+                )
             raise RateLimited(
-                f"Rate limited: the token endpoint asks for a pause of {wait_s:,.0f} s"
-                f"{self._reason}. No token is requested before that.",
+                f"Rate limited: {pause}. No token is requested before that.",
                 wait_s=wait_s,
             )
         if wait_s > 0:

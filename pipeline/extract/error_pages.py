@@ -57,8 +57,8 @@ def refuse_error(
         raise ContractBroken(
             f"The API sent no rows in a {status}, and says of an error: `{name}` is "
             f"{shorten(value, 200)}. Expected rows, or no rows and no error. Check: 1. the "
-            f"request; 2. `errors_at: {name}`, if only an error has it; 3. `ok_when`, which "
-            "names a member and its values that mean success"
+            f"request; 2. if `{name}` is no error: `ok_when`, which names a member and its values "
+            "that mean success, or `errors_at`, which names a member that only errors have"
         )
 
 

@@ -12,7 +12,6 @@ once more, to see whether the API is there or has come to its end, shows nothing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -20,7 +19,9 @@ import pyarrow.compute as pc
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, first_of
+from pipeline.messages import http_date, server_time
+from pipeline.model import fits_header
 from pipeline.partitions.window import Window
 
 _LONGEST = 512
@@ -278,7 +279,7 @@ def validators_of(headers: Mapping[str, str]) -> dict[str, str]:
     if etag and _may_be_sent(etag):
         return {"If-None-Match": etag}
     modified = headers.get("last-modified", "").strip()
-    changed, responded = _date(modified), _date(headers.get("date", ""))
+    changed, responded = http_date(modified), server_time(headers)
     if changed is None or responded is None or responded - changed < timedelta(seconds=1):
         return {}
     return {"If-Modified-Since": modified} if _may_be_sent(modified) else {}
@@ -313,17 +314,9 @@ def all_reach_back(feeds: Mapping[str, Reach]) -> tuple[bool, str]:
             first = first or detail
     if not short:
         return True, f"{len(feeds):,} feeds reach back to before the window"
-    names = ", ".join(short[:_MOST_NAMED]) + (" …" if len(short) > _MOST_NAMED else "")
+    names = first_of(short, _MOST_NAMED)
     return False, f"of {len(feeds):,} feeds {len(short):,} may have lost rows: {names}. {first}"
 
 
 def _may_be_sent(value: str) -> bool:
-    return len(value) <= _LONGEST and value.isascii() and value.isprintable()
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        instant = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    return instant.replace(tzinfo=instant.tzinfo or UTC)
+    return len(value) <= _LONGEST and fits_header(value)

@@ -42,9 +42,10 @@ def expired_again(error: PageTokenDead, subject: str) -> RequestRefused:
     :param subject: what was read.
     """
     return RequestRefused(
-        f"{error}. The page token expired in {MOST_READINGS} readings of {subject}. Set one: 1. a "
-        "larger `paging.limit`: fewer pages, sooner read; 2. `window.max_s`: a chain for each part "
-        "of the window; 3. fewer endpoints on the same budget (`limits`)",
+        f"{error}. The page token expired in {MOST_READINGS} readings of {subject}. Choose one: "
+        "1. a larger `paging.limit`: fewer pages, sooner read; 2. `window.max_s`: a chain for each "
+        "part of the window (of a first partition and of a sweep only with `window.floor`); 3. a "
+        "schedule at which no other endpoints use the same budget",
         error.status,
     )
 

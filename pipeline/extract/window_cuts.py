@@ -1,7 +1,8 @@
 """Cuts in a window: slices that the API takes, and parts of a search that is capped.
 
 ``window_slices`` cuts a window by time alone: into several of one length that are read side by
-side, or into as many as ``max_s`` demands.
+side, or into as many as ``max_s`` demands. ``reaching_back`` writes the lower bounds so that no row
+is lost at a cut, or at the window's begin.
 
 ``search_cap: 10000``: Elasticsearch, GitHub and many others count all rows that match, and give the
 first thousands. A part of the window that reaches the cap is cut in two, down to the step in which

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from copy import copy
 from enum import Enum
 from typing import Final
+from urllib.parse import urljoin
 
 import httpx
 
@@ -40,7 +41,7 @@ from pipeline.errors import (
     cut_bytes,
 )
 from pipeline.http.rate_limit_headers import number_in
-from pipeline.messages import Body
+from pipeline.messages import Body, HttpResponse
 
 
 class ResponseKind(Enum):
@@ -281,3 +282,11 @@ def _quote(headers: Mapping[str, str], body: Body) -> str:
     text = headers.get("message") or cut_bytes(body, 2_000)
     line = " ".join(text.split())
     return f": {cut(line, 300)}" if line else ""
+
+
+def redirects_to_itself(response: HttpResponse) -> bool:
+    """Whether a response redirects to where its request went, and sets a cookie for that."""
+    location = response.headers.get("location")
+    if not (300 <= response.status < 400 and location and "set-cookie" in response.headers):
+        return False
+    return urljoin(response.url, location) == response.url

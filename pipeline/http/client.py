@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
 from time import monotonic, time
 from typing import Final, TypeVar
-from urllib.parse import urljoin
 
 import httpx
 
@@ -50,6 +49,7 @@ from pipeline.http.classify import (
     ResponseKind,
     endpoint_name,
     is_conditional,
+    redirects_to_itself,
     refusal,
     with_remedies,
 )
@@ -401,7 +401,7 @@ class Client:
         if kind is ResponseKind.NOT_MODIFIED:
             text = "the API responded with 304 (not modified) to a request without a condition"
             raise AttemptFailed(FailureKind.ERROR, text, responded=True)
-        if self._source.cookies and _sends_back(response):
+        if self._source.cookies and redirects_to_itself(response):
             text = f"the API redirects ({status}) to the same address, with a cookie"
             raise AttemptFailed(FailureKind.ERROR, text, responded=True)
         if kind is ResponseKind.SIGNED_OUT:
@@ -451,14 +451,6 @@ def _url(text: str) -> httpx.URL:
 def _endpoint_of(label: object) -> str:
     """``source/endpoint`` of a page's label."""
     return str(label).partition(",")[0]
-
-
-def _sends_back(response: HttpResponse) -> bool:
-    """Whether a response redirects to where its request went, and sets a cookie for that."""
-    location = response.headers.get("location")
-    if not (300 <= response.status < 400 and location and "set-cookie" in response.headers):
-        return False
-    return urljoin(response.url, location) == response.url
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.errors import ReadRefused
+from pipeline.errors import ReadRefused, first_of
 from pipeline.partitions.base import is_key_of_any
 
 _MOST_NAMED: Final = 10
@@ -53,8 +53,7 @@ def named(partitions: Partitions) -> str:
     """For messages."""
     if partitions is None or isinstance(partitions, (str, Between)):
         return str(partitions or "all")
-    names = ", ".join(sorted(partitions)[:_MOST_NAMED])
-    return names + (" …" if len(partitions) > _MOST_NAMED else "") or "an empty list"
+    return first_of(sorted(partitions), _MOST_NAMED) or "an empty list"
 
 
 def _day(day: object) -> str:

@@ -149,8 +149,8 @@ def current(
             return _current(lake, source, endpoint, of, columns, every, deleted, swept)
         if key is not None or cursor is not None or without is not None:
             raise ReadRefused(
-                f"{source}/{endpoint} follows the rows of its endpoint: leave key, cursor and "
-                "without out"
+                f"`{source}/{endpoint}` is a child table: its current rows are those of its "
+                "endpoint's. Call it without `key`, `cursor` and `without`"
             )
         return _current_of_table(lake, source, endpoint, columns, reading, deleted, swept)
 

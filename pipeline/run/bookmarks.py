@@ -12,7 +12,7 @@ are committed with the rows or not at all.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
@@ -30,7 +30,7 @@ from pipeline.lake.read import current
 from pipeline.partitions.bookmark import Bookmark, BookmarkSpan
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
-from pipeline.run.deletions import FEW_GONE, MOST_GONE
+from pipeline.run.deletions import too_many_gone
 from pipeline.run.verify import Check
 
 CHECK: Final = "bookmark"
@@ -129,13 +129,13 @@ def moved(run: RunContext, endpoint: str, partition: str, window: Window) -> str
     if _value(now.start) != _value(span.start):
         return (
             f"{now.partition} was committed meanwhile, and ends with {cursor.in_words(now.start)}; "
-            f"this attempt has read from {cursor.in_words(span.start)} on: the next attempt starts "
-            "there"
+            f"this attempt has read from {cursor.in_words(span.start)} on. The next attempt starts "
+            f"with {cursor.in_words(now.start)}"
         )
     if ends_elsewhere(cursor, window, replace(window, bookmarks=now)):
         return (
-            "a later partition was committed meanwhile, and starts with "
-            f"{cursor.in_words(now.until)}: the next attempt ends there"
+            "a later partition was committed meanwhile, and has the rows from "
+            f"{cursor.in_words(now.until)} on: the next attempt ends there"
         )
     return None
 
@@ -165,7 +165,7 @@ class Gone:
 
     @property
     def many(self) -> bool:
-        return int(self.keys.num_rows) > max(FEW_GONE, MOST_GONE * self.living)
+        return too_many_gone(self.keys.num_rows, self.living)
 
 
 def gone_since(
@@ -292,7 +292,7 @@ def end_of(
     check = _check(cursor, span, end, missing)
     if missing is None:
         return BookmarkEnd(files, end, check)
-    marked = with_tombstones(run, files, missing.unmarked, began or datetime.now(UTC), rewrite)
+    marked = with_tombstones(run, files, missing.unmarked, began or now, rewrite)
     return BookmarkEnd(marked, end, check, missing.keys.num_rows)
 
 

@@ -91,6 +91,11 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     return endpoint.model_copy(update=changes)
 
 
+def too_many_gone(missing: int, living: int) -> bool:
+    """Whether so many keys are missing that the API may be sick."""
+    return missing > max(FEW_GONE, MOST_GONE * living)
+
+
 async def sweep(run: RunContext, name: str, progress: ExtractionProgress) -> SweepResult:
     """Read all keys of an endpoint, and record those of the lake that the API no longer has.
 
@@ -102,7 +107,7 @@ async def sweep(run: RunContext, name: str, progress: ExtractionProgress) -> Swe
     sent = RequestCounts()
     api_keys = await _read_keys(run, source, name, at, sent, progress)
     comparison = await asyncio.to_thread(_compared, run, name, api_keys, at)
-    if comparison.deleted.num_rows > max(FEW_GONE, MOST_GONE * comparison.living):
+    if too_many_gone(comparison.deleted.num_rows, comparison.living):
         log.warning(
             "%s/%s: the sweep misses %s of %s keys, more than a tenth: the API may be sick; all "
             "keys are read again in %.0f s, and only those missing then, too, are recorded",
@@ -247,7 +252,7 @@ def _record(lake: ObjectStore, source: str, name: str, comparison: _Compared, at
     ]
     table = pa.concat_tables(comparable(rows))
     if table.num_rows:
-        key = f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet"
+        key = _key_of(source, name, f"{at:%Y%m%dT%H%M%SZ}")
         compare_and_swap(lake, key, encode(table).to_pybytes(), replaces=None)
 
 

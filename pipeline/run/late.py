@@ -61,17 +61,15 @@ def late_rows_of(
     if not files or further_back or not spec.key:
         return _NONE, ""
     look = run.index.get_then_fresh(run.source.source, endpoint, previous)
-    sentences: list[str] = []
-    late = late_rows(
+    late, damage = late_rows(
         run.lake,
         files,
         look,
         key=spec.key,
         cursor=column,
         boundary=boundary,
-        on_damage=lambda error: sentences.append(_NOT_COUNTED.format(previous, error)),
     )
-    return late, "; ".join(sentences)
+    return late, _NOT_COUNTED.format(previous, damage) if damage else ""
 
 
 def _edge(spec: Endpoint, window: Window) -> tuple[str | None, datetime | int | None]:
@@ -91,16 +89,15 @@ def late_rows(
     key: Sequence[str],
     cursor: str,
     boundary: datetime | int,
-    on_damage: Callable[[HeadraceError], None],
-) -> LateRows:
+) -> tuple[LateRows, HeadraceError | None]:
     """Count the rows of new files, not committed yet, before the boundary, and the late rows.
 
     :param previous: reads the manifest of the partition before; None if it isn't committed. That
         one may be replaced while it is read, and is then asked for again.
     :param boundary: where the margin ends: the window's start plus the safety margin; a number
         where the cursor is one.
-    :param on_damage: called with the error if the partition before can't be read. No row is
-        counted as late then: a statistic must not keep this partition from being committed.
+    :return: with the error if the partition before can't be read. No row is counted as late then:
+        a statistic must not keep this partition from being committed.
     """
     names = list(dict.fromkeys([*key, cursor]))
 
@@ -114,7 +111,8 @@ def late_rows(
     mine = list(files)
     margin = again_if_vanished(lake, lambda: margin_of(of_files(lake, mine)), lambda: mine)
     if margin is None:
-        return LateRows(0, 0, None)
+        return _NONE, None
+    damage: HeadraceError | None = None
     reading: list[Manifest] = []
 
     def before() -> pa.Table | None:
@@ -129,10 +127,9 @@ def late_rows(
     try:
         earlier = again_if_vanished(lake, before, lambda: files_of(reading))
     except (HeadraceError, pa.ArrowException) as error:
-        known = error if isinstance(error, HeadraceError) else ContractBroken(str(error))
-        on_damage(known)
+        damage = error if isinstance(error, HeadraceError) else ContractBroken(str(error))
         earlier = None
-    return _lateness(margin, earlier, cursor, boundary)
+    return _lateness(margin, earlier, cursor, boundary), damage
 
 
 def _lateness(

@@ -5,10 +5,10 @@ What is staged is resumed only if its rows and those to come are of one kind, by
 partition, or of one list of values that are read from the same watermarks: staged beside rows of
 another one, some would be there twice, and some not at all.
 
-A partition is requested on a condition only if a 304 loses nothing. A 304 to the validators of the
-previous partition makes an empty partition, so they are used only where that loses nothing: the
-previous one is committed and of the same definition, and this one has no rows yet. A partition's
-own validators are never used for itself (docs/decisions/0011-conditional-requests.md).
+A 304 to the validators of the previous partition makes an empty partition. They are sent only where
+that loses nothing: the previous one is committed and of the same definition, and this one has no
+rows yet. A partition's own validators are never used for itself
+(docs/decisions/0011-conditional-requests.md).
 """
 
 from collections.abc import Iterator, Sequence

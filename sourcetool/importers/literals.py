@@ -6,6 +6,7 @@ of fewer than four characters is no credential: Basic auth wants one of its two 
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -65,6 +66,6 @@ def text_without_secrets(text: str, settings: SettingNames) -> str:
 def path_without_secrets(path: str, settings: SettingNames) -> str:
     """A path with settings in place of segments that look like credentials."""
     return "/".join(
-        settings.literal("path_key", part) if looks_secret(part) else part
+        settings.literal("path_key", unquote(part)) if looks_secret(unquote(part)) else part
         for part in path.split("/")
     )

@@ -18,7 +18,12 @@ from sourcetool.credentials import is_secret_name, looks_secret
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import free_name, plain
-from sourcetool.importers.literals import literal, text_without_secrets, without_secrets
+from sourcetool.importers.literals import (
+    literal,
+    path_without_secrets,
+    text_without_secrets,
+    without_secrets,
+)
 from sourcetool.importers.settings import SettingNames
 from sourcetool.infer import LIMITS, NUMBERS, OFFSETS, TOKENS, guess
 from sourcetool.query import Parameters, by_name, in_query, single
@@ -147,10 +152,7 @@ def _endpoint(
     sample: RequestSample, settings: SettingNames, sent: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     parts = urlsplit(sample.url)
-    path = "/".join(
-        settings.literal("path_key", unquote(part)) if looks_secret(unquote(part)) else part
-        for part in parts.path.split("/")
-    )
+    path = path_without_secrets(parts.path, settings)
     draft: dict[str, Any] = {"path": path.lstrip("/")}
     query = {k: v for k, v in in_query(parts.query).items() if k not in sent}
     request: dict[str, Any] = {"method": "POST"} if sample.method == "POST" else {}

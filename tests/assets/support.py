@@ -47,6 +47,25 @@ FIRST_BACK = 6
 """The first partition is that many days ago."""
 
 
+def s3_resource(s3: S3, **settings: Any) -> S3Resource:
+    """A server as the resource of `dagster-aws`."""
+    return S3Resource(
+        endpoint_url=s3.endpoint_url,
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=s3.secret_key,
+        region_name=s3.region,
+        **settings,
+    )
+
+
+def resources_at(url: str, s3: S3Resource, budget: Path) -> dict[str, Any]:
+    """What a source's assets need, with budgets in a folder."""
+    return {
+        "lake": LakeResource(url=url, s3=s3),
+        "api": ApiResource(budget=BudgetResource(where=str(budget))),
+    }
+
+
 @dataclass
 class Ran:
     """What a run in this process came to."""
@@ -128,17 +147,7 @@ class Headrace:
         return source_assets(self.source, snapshots_by_partition=snapshots_by_partition)
 
     def resources(self) -> dict[str, Any]:
-        s3 = S3Resource(
-            endpoint_url=self.s3.endpoint_url,
-            aws_access_key_id=self.s3.access_key,
-            aws_secret_access_key=self.s3.secret_key,
-            region_name=self.s3.region,
-            max_attempts=2,
-        )
-        return {
-            "lake": LakeResource(url=self.url, s3=s3),
-            "api": ApiResource(budget=BudgetResource(where=str(self.budget))),
-        }
+        return resources_at(self.url, s3_resource(self.s3, max_attempts=2), self.budget)
 
     def run(
         self,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster_aws.s3 import S3Resource
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,7 +16,8 @@ from assets.jobs import source_job
 from commands.__main__ import main
 from local.services import S3
 from pipeline.lake.s3 import Lake
-from resources import ApiResource, BudgetResource, LakeResource, LakeRows
+from resources import LakeRows
+from tests.assets.support import resources_at, s3_resource
 from tests.support.runs import serving
 from tests.support.yaml_sources import source_of
 
@@ -56,16 +56,9 @@ def test_a_table_is_an_asset_that_comes_with_its_endpoint(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store = S3Resource(
-        endpoint_url=s3.endpoint_url,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        region_name=s3.region,
-    )
-    budget = BudgetResource(where=str(tmp_path / "budget"))
+    store = s3_resource(s3)
     resources = {
-        "lake": LakeResource(url=lake.root, s3=store),
-        "api": ApiResource(budget=budget),
+        **resources_at(lake.root, store, tmp_path / "budget"),
         "lake_rows": LakeRows(url=lake.root, s3=store),
     }
     sizes: list[int] = []

@@ -10,7 +10,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster_aws.s3 import S3Resource
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,8 +19,7 @@ from assets import source_assets, step
 from local.services import S3
 from pipeline.lake.index import manifest_of
 from pipeline.lake.s3 import Lake
-from resources import ApiResource, BudgetResource, LakeResource
-from tests.assets.support import day, today
+from tests.assets.support import day, resources_at, s3_resource, today
 from tests.support.runs import serving
 from tests.support.yaml_sources import source_of
 
@@ -112,17 +110,7 @@ class Shop:
 
 @pytest.fixture
 def shop(lake: Lake, s3: S3, tmp_path: Path) -> Iterator[Shop]:
-    store = S3Resource(
-        endpoint_url=s3.endpoint_url,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        region_name=s3.region,
-    )
-    budget = BudgetResource(where=str(tmp_path / "budget"))
-    resources = {
-        "lake": LakeResource(url=lake.root, s3=store),
-        "api": ApiResource(budget=budget),
-    }
+    resources = resources_at(lake.root, s3_resource(s3), tmp_path / "budget")
     with dg.instance_for_test() as instance:
         shop = Shop(lake, resources, instance)
         routes = [Route("/orders", shop.orders), Route("/sites", shop.sites)]

@@ -112,12 +112,13 @@ def test_a_backfill_from_the_command_line_is_done_by_the_daemon(
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_the_asset_graph_and_a_materialization_show_in_a_browser(server: Server) -> None:
-    assert server.wait(server.launch(["genres"], day(1)), *ENDS) == "SUCCESS"
+    yesterday = day(1)  # asked for once: midnight may pass meanwhile
+    assert server.wait(server.launch(["genres"], yesterday), *ENDS) == "SUCCESS"
     server.ask("mutation { setNuxSeen }")
     with browser() as page:
         page.open(f"{server.url}/locations/headrace/asset-groups/igdb/lineage", "% filled")
         assert "covers" in page.text()
-        view = f"view=partitions&partition={day(1)}"
+        view = f"view=partitions&partition={yesterday}"
         page.open(f"{server.url}/assets/igdb/genres?{view}", "watermark")
         assert "requests_over_time" in page.text()
         assert "Show Markdown" not in page.text(), "pictures are shown in place"

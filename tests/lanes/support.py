@@ -170,6 +170,17 @@ def error(code: str, status: int = 400, service: str = "ec2", message: str = "no
     return Response(json.dumps({"__type": code, "message": message}), status)
 
 
+def volumes_page(*volume_ids: str, token: str | int | None = None) -> Response:
+    """A page of DescribeVolumes, as EC2 writes it.
+
+    :param token: of the page behind it; None: there is none.
+    """
+    items = "".join(f"<item><volumeId>{name}</volumeId></item>" for name in volume_ids)
+    more = "" if token is None else f"<nextToken>{token}</nextToken>"
+    inner = f"<volumeSet>{items}</volumeSet>{more}"
+    return Response(f"<DescribeVolumesResponse>{inner}</DescribeVolumesResponse>")
+
+
 def region_state(state: str) -> Response:
     """What `DescribeRegions` says of one region: ``opted-in``, ``not-opted-in``, …"""
     item = f"<item><regionName>x</regionName><optInStatus>{state}</optInStatus></item>"

@@ -12,7 +12,17 @@ from starlette.responses import Response
 from pipeline.extract import fan_out
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
-from tests.lanes.support import DAYS, Call, Proxy, error, inventory, proxied, read, region_state
+from tests.lanes.support import (
+    DAYS,
+    Call,
+    Proxy,
+    error,
+    inventory,
+    proxied,
+    read,
+    region_state,
+    volumes_page,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -27,12 +37,9 @@ Fault = Callable[[Call, int, int], Response | None]
 def page(call: Call, number: int, token: str | None = None) -> Response:
     """A page of volumes that follow from the lane and the number."""
     ids = [f"vol-{call.account}-{call.region}-{number}-{n}" for n in range(ROWS)]
-    items = "".join(f"<item><volumeId>{name}</volumeId></item>" for name in ids)
     if token is None and number + 1 < PAGES:
         token = str(number + 1)
-    more = f"<nextToken>{token}</nextToken>" if token else ""
-    inner = f"<volumeSet>{items}</volumeSet>{more}"
-    return Response(f"<DescribeVolumesResponse>{inner}</DescribeVolumesResponse>")
+    return volumes_page(*ids, token=token)
 
 
 def first(times: int, response: Callable[[], Response]) -> Fault:

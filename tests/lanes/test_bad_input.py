@@ -27,6 +27,7 @@ from tests.lanes.support import (
     error,
     inventory,
     read,
+    volumes_page,
 )
 
 
@@ -34,9 +35,7 @@ def one_volume(call: Call) -> Response | None:
     """Each lane has one volume, whose name follows from it."""
     if call.action != "DescribeVolumes":
         return None
-    item = f"<item><volumeId>vol-{call.account}-{call.region}</volumeId></item>"
-    inner = f"<volumeSet>{item}</volumeSet>"
-    return Response(f"<DescribeVolumesResponse>{inner}</DescribeVolumesResponse>")
+    return volumes_page(f"vol-{call.account}-{call.region}")
 
 
 def volumes(lake: Lake) -> dict[str, bool]:

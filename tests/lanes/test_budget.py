@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from local.s3 import S3
 from pipeline.lake.s3 import Lake
-from tests.lanes.support import DAYS, REGIONS, Call, Proxy, error, inventory
+from tests.lanes.support import DAYS, REGIONS, Call, Proxy, error, inventory, volumes_page
 
 pytestmark = pytest.mark.slow
 
@@ -52,9 +52,7 @@ class TokenBucket:
         self.tokens -= 1
         self.passed.append(now)
         at = int(call.params.get("NextToken", 0))
-        token = f"<nextToken>{at + 1}</nextToken>" if at + 1 < PAGES else ""
-        volumes = f"<volumeSet><item><volumeId>vol-{at}</volumeId></item></volumeSet>"
-        return Response(f"<DescribeVolumesResponse>{volumes}{token}</DescribeVolumesResponse>")
+        return volumes_page(f"vol-{at}", token=at + 1 if at + 1 < PAGES else None)
 
 
 def test_two_processes_share_the_bucket_of_a_lane(

@@ -7,13 +7,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster_aws.s3 import S3Resource
 
 from assets import source_assets
 from local.paths import ROOT
 from local.s3 import S3
 from pipeline.lake.s3 import Lake
 from resources import ApiResource, BudgetResource, LakeResource
+from tests.assets.support import s3_resource
 from tests.lanes.support import (
     REGIONS,
     Proxy,
@@ -79,12 +79,7 @@ def test_dagster_shows_each_lane_without_rows_and_what_unused_volumes_cost(
         refusing(lambda: error("Odd"), account=ACCOUNTS[1], region=REGIONS[1], service="ec2")
     )
     source = inventory(url, ACCOUNTS, REGIONS[:2], tmp_path, more="max_failed_share: 0.5")
-    bucket = S3Resource(
-        endpoint_url=s3.endpoint_url,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        region_name=s3.region,
-    )
+    bucket = s3_resource(s3)
     result = dg.materialize(
         [source_assets(source), unused.unused_volumes],
         instance=instance,

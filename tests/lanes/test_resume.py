@@ -15,7 +15,16 @@ from local.s3 import S3
 from pipeline.config import load_source
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
-from tests.lanes.support import DAYS, REGIONS, Call, Proxy, inventory, read, with_volumes
+from tests.lanes.support import (
+    DAYS,
+    REGIONS,
+    Call,
+    Proxy,
+    inventory,
+    read,
+    volumes_page,
+    with_volumes,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -106,10 +115,7 @@ def long_lanes(call: Call) -> Response | None:
         return None
     at = int(call.params.get("NextToken", 0))
     ids = [f"vol-{call.account}-{call.region}-{at}-{n}" for n in range(2)]
-    items = "".join(f"<item><volumeId>{name}</volumeId></item>" for name in ids)
-    token = f"<nextToken>{at + 1}</nextToken>" if at + 1 < PAGES else ""
-    inner = f"<volumeSet>{items}</volumeSet>{token}"
-    return Response(f"<DescribeVolumesResponse>{inner}</DescribeVolumesResponse>")
+    return volumes_page(*ids, token=at + 1 if at + 1 < PAGES else None)
 
 
 def test_a_run_that_is_killed_again_and_again_resumes_inside_its_lanes(

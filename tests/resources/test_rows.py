@@ -9,7 +9,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pds
 import pytest
-from dagster_aws.s3 import S3Resource
 from pyarrow.fs import FileSystem
 
 from local.services import S3
@@ -18,6 +17,7 @@ from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.s3 import Lake
 from pipeline.lake.stores.s3 import S3Store
 from resources import LakeRows
+from tests.assets.support import s3_resource
 from tests.support.runs import extract
 from tests.support.shop import DAYS, NOW, shop
 
@@ -29,11 +29,7 @@ PARTITIONS = dg.DailyPartitionsDefinition(DAYS[0], end_date="2026-11-06")
 def lake_rows(lake: Lake, s3: S3) -> LakeRows:
     with shop() as source:
         extract(source, lake, "things", DAYS, NOW)
-    resource = S3Resource(
-        endpoint_url=s3.endpoint_url, aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key, region_name=s3.region,
-    )  # fmt: skip
-    return LakeRows(url=lake.root, s3=resource)
+    return LakeRows(url=lake.root, s3=s3_resource(s3))
 
 
 def given(

@@ -94,7 +94,7 @@ def lines(kind: str) -> str:
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("{pos: null}", "`where` (pos: None) keeps none of"),
+        ("{pos: null}", '`where: {"pos":null}` keeps none of'),
         ("{po: 1}", "`where` looks at `po`, and none of the 30 rows of a page has it"),
         ("{pos: {gt: 0}}", ""),
     ],
