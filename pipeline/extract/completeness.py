@@ -354,7 +354,7 @@ _CIRCLE_BY_NUMBER: Final = (
     "in {at: more, value: Y}; 3. `paging.pages`: leave it out if it is no number of pages"
 )
 _CIRCLE: Final = (
-    "Check: 1. the path to the next token; 2. `until_short: true` in token paging, if the API "
+    "Check: 1. the path to the next token or link; 2. `until_short: true` in `paging`, if the API "
     "names a next page for ever: then an empty page is the end; 3. `window.max_s`, if a filter "
     "leaves many pages empty: then each part has fewer"
 )

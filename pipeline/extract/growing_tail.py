@@ -55,8 +55,8 @@ _FASTER = (
 _KEPT_SHORT = (
     "pages had fewer rows than `paging.limit`, each named another one, and they had more rows when "
     "they were requested again, so that the reading ended there: rows are added faster than they "
-    "are read, or the API keeps its pages short. Set one: 1. `until_short: true` in token paging, "
-    "if the API names a next page for ever; 2. a lower `paging.limit`, which each page fills; 3. "
+    "are read, or the API keeps its pages short. Set one: 1. `until_short: true` in `paging`, if "
+    "the API names a next page for ever; 2. a lower `paging.limit`, which each page fills; 3. "
     "`paging.total`, if the API says how many rows there are"
 )
 

@@ -462,6 +462,12 @@ def whole_total(total: Any, where: str = "paging.total", what: str = "matching r
     return number if number >= 0 else None
 
 
+UNTIL_SHORT: Final = (
+    "set if the API returns a next {name} even on the last page: a page shorter than the limit is "
+    "the last, if paging.total counts the rows; else an empty one is"
+)
+
+
 def is_short(request: PageRequest, info: PageInfo) -> bool:
     """Whether a page is the last by its size: empty, or short where a total holds the rows."""
     return info.rows == 0 or (info.rows < request.limit and info.total is not None)

@@ -20,9 +20,11 @@ from pipeline.pagination.base import (
     MORE,
     ONE_PLACE,
     PAGINATION,
+    UNTIL_SHORT,
     CountedPaging,
     More,
     PagedEndpoint,
+    is_short,
 )
 from pipeline.pagination.page import (
     PageContent,
@@ -42,6 +44,7 @@ class LinkPaging(CountedPaging):
     next: DottedPath | None = Field(None, description="where the body has the URL; default: Link")
     header: str | None = Field(None, description="another header that has the URL by itself")
     more: More = Field(None, description=MORE)
+    until_short: bool = Field(False, description=UNTIL_SHORT.format(name="link"))
     numbered: bool | None = Field(
         None,
         description="the links are page numbers or offsets in disguise; default: if they say so "
@@ -93,7 +96,13 @@ class LinkPaging(CountedPaging):
         return followed(next_target(content.headers.get("link", "")), content)
 
     def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
-        return None if info.url is None else replace(request, token=info.token, url=info.url)
+        if info.url is None or (self.until_short and is_short(request, info)):
+            return None
+        return replace(request, token=info.token, url=info.url)
+
+    @property
+    def last_names_none(self) -> bool:
+        return not self.until_short
 
     @property
     def judged_by_looks(self) -> bool:

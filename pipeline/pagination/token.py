@@ -14,6 +14,7 @@ from pipeline.pagination.base import (
     MORE,
     ONE_PLACE,
     PAGINATION,
+    UNTIL_SHORT,
     CountedPaging,
     More,
     PagedEndpoint,
@@ -54,11 +55,7 @@ class TokenPaging(CountedPaging):
         "Elasticsearch: sort)",
     )
     more: More = Field(None, description=MORE)
-    until_short: bool = Field(
-        False,
-        description="set if the API returns a next token even on the last page: a page shorter "
-        "than the limit is the last, if paging.total counts the rows; else an empty one is",
-    )
+    until_short: bool = Field(False, description=UNTIL_SHORT.format(name="token"))
     resumable: bool = Field(True, description="false: a token dies with the run (server state)")
     numbered: bool | None = Field(
         None,

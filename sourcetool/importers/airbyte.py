@@ -285,13 +285,7 @@ class _Converter:
     def parent_of(self, child: str, stream: Component) -> Parent:
         stream = next(iter(flattened(stream)), stream)
         draft = self.draft_of(stream, child)
-        fields = tuple(
-            str(config.get("partition_field"))
-            for router in routers_of(stream.get("retriever") or {})
-            for config in router.get("parent_stream_configs") or [{"partition_field": None}]
-            if config.get("partition_field")
-        )
-        return Parent(draft, fields, is_incremental(stream))
+        return Parent(draft, is_incremental(stream))
 
     def place(self) -> None:
         """Choose the source's base URL and auth; endpoints with others need an ability."""

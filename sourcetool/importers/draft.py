@@ -139,6 +139,11 @@ class Draft:
             value = now if not new else [str(item) for item in (*values, *new)]
         self.put(place, [name], value)
 
+    def slot_of(self, path: tuple[Any, ...]) -> Slot | None:
+        """The placeholder of a member of the partition value; one of a parent has its own."""
+        named = ".".join(map(str, path))
+        return self.slots.get(named) or self.slots.get(named.replace("parent_slice.", ""))
+
     def placeholders(self) -> set[str]:
         """The names in braces that path and request have."""
         text = f"{self.data.get('path', '')} {self.request}"

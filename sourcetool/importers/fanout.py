@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sourcetool.importers.draft import Draft, Slot, needed
+from sourcetool.importers.draft import Draft, Slot, free_name, needed
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.requesters import put_option
 from sourcetool.importers.templates import read_template
@@ -18,17 +18,16 @@ from sourcetool.importers.texts import text_of
 from sourcetool.importers.values import Choice, Literal, Setting
 
 ParentOf = Callable[[Component], "Parent"]
+ABOVE = "parent_slice"
+"""The member of a partition value that is the one which its parent's rows were read for."""
 
 
 @dataclass(frozen=True)
 class Parent:
-    """A parent endpoint that was converted before its child.
+    """A parent endpoint that was converted before its child."""
 
-    :ivar fields: the names of its own partition values, whose columns its rows can have.
-    """
 
     draft: Draft
-    fields: tuple[str, ...]
     incremental: bool
 
 
@@ -220,9 +219,12 @@ def _name_slots(
         column = column_of(parent.draft, ".".join(map(str, extra)))
         named = Slot(f"{{{outer}.{column}}}", "fanout_columns")
         draft.slots[f"extra_fields.{'.'.join(map(str, extra))}"] = named
-    for above in parent.fields:
-        land = partial(_land_above, parent.draft, above)
-        draft.slots.setdefault(above, Slot(f"{{{outer}.{above}}}", "fanout_columns", land))
+    for above, of_parent in _above(parent.draft):
+        column = _column_above(parent.draft, above, of_parent, key)
+        land = partial(_land_above, parent.draft, column, of_parent)
+        up = Slot(f"{{{outer}.{column}}}", "fanout_columns", land)
+        draft.slots[f"{ABOVE}.{above}"] = up
+        draft.slots.setdefault(above, up)
     draft.slots[field] = slot
     if len(members) == 1:
         draft.slots[f"{field}.{members[0]}"] = slot
@@ -231,16 +233,48 @@ def _name_slots(
         draft.slots[f"{field}.{member}"] = Slot(f"{{{outer}.{column}}}", "fanout_columns")
 
 
-def _land_above(parent: Draft, field: str) -> None:
+def _above(parent: Draft) -> list[tuple[str, Slot]]:
+    """The partition values that the rows of a parent are read for, by their names there."""
+    return [
+        (name, slot)
+        for name, slot in parent.slots.items()
+        if slot.text.startswith(("{parent", "{each")) and not name.startswith("extra_fields.")
+    ]
+
+
+def _column_above(parent: Draft, above: str, slot: Slot, key: str) -> str:
+    """The column of the parent's rows that has one of its partition values.
+
+    Not one that the API has under that name: ``id`` may be the row's own, and not its parent's.
+    """
+    field = plain_column(above.replace(f"{ABOVE}.", "parent_"))
+    for name in (field, *parent.columns):
+        if _has_landed(parent, name, slot):
+            return name
+    keys = parent.data.get("key")
+    own = {*parent.columns, *parent.schema_names, *(keys if isinstance(keys, list) else ()), key}
+    free = field not in own and not above.startswith(ABOVE)
+    return field if free else free_name(f"parent_{field}", own)
+
+
+def _has_landed(parent: Draft, name: str, slot: Slot) -> bool:
+    """Whether a column of the parent's rows is the partition value."""
+    of = parent.data.get("parents") or parent.data.get("each") or {}
+    if of.get("column_here") == name:
+        return slot.text in ("{parent}", "{each}")
+    column = parent.columns.get(name)
+    return isinstance(column, dict) and column.get("from") == slot.text.strip("{}")
+
+
+def _land_above(parent: Draft, name: str, slot: Slot) -> None:
     """Have the parent's rows keep a partition value of their own, which a child names."""
-    slot = parent.slots.get(field)
-    if slot is None or field in parent.columns:
+    if _has_landed(parent, name, slot):
         return
     if slot.land is not None:
         slot.land()
-    if slot.text in ("{parent}", "{each}") and land_partition_value(parent, field, {}):
+    if slot.text in ("{parent}", "{each}") and land_partition_value(parent, name, {}):
         return
-    parent.columns[field] = {"type": "string", "from": slot.text.strip("{}")}
+    parent.columns[name] = {"type": "string", "from": slot.text.strip("{}")}
 
 
 def _members_used(field: str, stream: Component) -> list[str]:

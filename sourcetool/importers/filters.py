@@ -75,10 +75,14 @@ def keep_where(draft: Draft, selector: Component) -> None:
         if raw and value.value in (False, "", "False", "false", 0):
             draft.doubt(f"the manifest keeps no row at all ({_line(raw)}): all are kept")
         return
-    if (setting := _unless_empty(value)) is not None:
-        draft.doubt(f"the manifest's setting {setting} keeps some rows: all are kept")
+    parts = []
+    for part in _conjuncts(value):
+        if (setting := _unless_empty(part)) is None:
+            parts.append(part)
+        else:
+            draft.doubt(f"the manifest's setting {setting} keeps some rows: all are kept")
+    if not parts:
         return
-    parts = [*_conjuncts(value)]
     others = [part for part in parts if not _is_window(draft, part)]
     if len(others) < len(parts):
         draft.doubt(f"the manifest keeps rows by the window: {_line(raw)}")
@@ -152,14 +156,20 @@ def _unless_empty(value: Value) -> str | None:
     """The setting that a filter is by, if it keeps all rows where that is empty; else None."""
     if not isinstance(value, Choice):
         return None
-    setting: Value = value.test
-    if isinstance(value.otherwise, Applied) and value.otherwise.name == "not":
-        setting = value.otherwise.values[0]
-    elif value.otherwise not in (Literal(True), Literal("true"), Literal("True")):
-        return None
-    if not (isinstance(setting, Setting) and setting in [*value.then.parts()]):
-        return None
-    return ".".join(setting.path)
+    if value.test == value.then:  # or
+        sides = ((value.then, value.otherwise), (value.otherwise, value.then))
+        found = [
+            (condition, empty.values[0])
+            for condition, empty in sides
+            if isinstance(empty, Applied) and empty.name == "not"
+        ]
+    else:
+        all_rows = value.otherwise in (Literal(True), Literal("true"), Literal("True"))
+        found = [(value.then, value.test)] if all_rows else []
+    for condition, setting in found:
+        if isinstance(setting, Setting) and setting in [*condition.parts()]:
+            return ".".join(setting.path)
+    return None
 
 
 def _is_window(draft: Draft, value: Value) -> bool:

@@ -152,12 +152,7 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
         paging["kind"], value = "link", Member("headers", _NEXT_LINK[0])
         option = None
     elif isinstance(value, Applied) and value.name == "+" and _is_member(value.values[0]):
-        draft.data["paging"] = {"kind": "page", "limit": limit, "first": 1}
-        draft.doubt("pages are taken for numbered from 1: the manifest adds 1 to the page's number")
-        if option is None or by_path:
-            _from_text(draft, "{page}", "CursorPagination")
-        else:
-            put_option(draft, option, "{page}", "CursorPagination")
+        _by_sum(draft, strategy, value, None if by_path else option, limit)
         return
     if not isinstance(value, Member):
         counted = isinstance(value, Applied) and value.name == "+"
@@ -172,6 +167,68 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
     _stop(draft, paging, strategy, value)
     if paging["kind"] == "link" and draft.request.get("method") == "POST":
         paging["post"] = True
+
+
+def _by_sum(
+    draft: Draft, strategy: Component, value: Applied, option: Component | None, limit: Any
+) -> None:
+    """Pages whose name is the one before and a number: one more is a page, a page's rows a row."""
+    added = value.values[1]
+    by_page = added == Literal(1)
+    known = by_page or isinstance(added, Member) or (isinstance(added, Literal) and _rows(added))
+    if not known:
+        draft.need("paging_computed", "CursorPagination.cursor_value", strategy["cursor_value"])
+    if by_page:
+        draft.data["paging"] = {"kind": "page", "limit": limit, "first": 1}
+        draft.doubt("pages are taken for numbered from 1: the manifest adds 1 to the page's number")
+    else:
+        draft.data["paging"] = {"kind": "offset", "limit": limit, "overlap": False}
+        draft.data["order"] = "none"
+    placeholder = "{page}" if by_page else "{offset}"
+    if option is None:
+        _from_text(draft, placeholder, "CursorPagination")
+    else:
+        put_option(draft, option, placeholder, "CursorPagination")
+    if "limit" in draft.data["paging"] and draft.data["paging"]["kind"] != "none":
+        _end_of_numbers(draft.data["paging"], strategy, draft, value)
+
+
+def _rows(added: Literal) -> bool:
+    return isinstance(added.value, int) and added.value > 1
+
+
+def _end_of_numbers(
+    paging: dict[str, Any], strategy: Component, draft: Draft, next_one: Applied
+) -> None:
+    """What a manifest's end says of the rows or pages in all, or of whether a page follows."""
+    end = read_template(strategy.get("stop_condition"), draft.parameters)
+    counted = "total" if paging["kind"] == "offset" else "pages"
+    for part in _alternatives(end):
+        if (more := _more(part)) is not None:
+            paging.setdefault("more", more)
+        elif isinstance(part, Applied) and part.name in ("gteq", "lteq", "eq"):
+            reached = next_one if counted == "total" else next_one.values[0]
+            for first, second in (part.values, part.values[::-1]):
+                if first == reached and isinstance(second, Member) and second.of == "response":
+                    paging.setdefault(counted, dotted([str(name) for name in second.path]))
+
+
+def _alternatives(value: Value) -> list[Value]:
+    """The parts of a condition of which one is enough."""
+    if isinstance(value, Choice) and value.test == value.then:
+        return [*_alternatives(value.then), *_alternatives(value.otherwise)]
+    return [value]
+
+
+def _more(end: Value) -> str | None:
+    """``paging.more`` for an end that a flag of the response says: with ``!`` for one that is set."""
+    if isinstance(end, Applied) and end.name in ("is true", "eq") and _is_member(end.values[0]):
+        end = end.values[0] if end.values[1:] in ((), (Literal(True),)) else end
+    set_at_end = isinstance(end, Member)
+    flag = end if isinstance(end, Member) else _flag(end)
+    if flag is None or flag.of != "response" or not flag.path or _indexed(flag):
+        return None
+    return f"{'!' if set_at_end else ''}{dotted([str(part) for part in flag.path])}"
 
 
 def _link_with(value: Value, option: Component | None) -> Member | None:
@@ -253,7 +310,7 @@ def _stop(draft: Draft, paging: dict[str, Any], strategy: Component, at: Value) 
     value = read_template(raw, draft.parameters)
     if isinstance(value, Literal):
         return
-    if isinstance(value, Applied) and value.name == "eq" and _is_page_size(value.values[0]):
+    if _is_empty_page(value):
         paging["until_short"] = True
         return
     if (flag := _flag(value)) is not None and flag != at:
@@ -268,7 +325,9 @@ def _stop(draft: Draft, paging: dict[str, Any], strategy: Component, at: Value) 
         elif flag.of != "headers":
             draft.need("paging_stop", "CursorPagination.stop_condition", raw)
         return
-    if flag is None and not _ends_by_itself(value, at):
+    if flag is None and (more := _more(value)) is not None:
+        paging["more"] = more
+    elif flag is None and not _ends_by_itself(value, at):
         draft.need("paging_stop", "CursorPagination.stop_condition", raw)
 
 
@@ -294,8 +353,14 @@ def _is_comparison(value: Value) -> bool:
     return isinstance(value, Applied) and value.name == "eq"
 
 
-def _is_page_size(value: Value) -> bool:
-    return isinstance(value, Member) and value.of == "page_size"
+def _is_empty_page(value: Value) -> bool:
+    """Whether an end is a page without rows, or one that is not full."""
+    if not isinstance(value, Applied) or not value.values:
+        return False
+    of = value.values[0]
+    if value.name == "not":
+        return of in (Member("last_record", ()), Member("page_size", ()))
+    return value.name in ("eq", "lt", "lteq") and of == Member("page_size", ())
 
 
 def _is_member(value: Value) -> bool:

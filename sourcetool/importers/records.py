@@ -280,7 +280,7 @@ def _from_around(
     draft: Draft, name: str, value: Member, raw: Any, types: Mapping[str, str]
 ) -> None:
     field = ".".join(str(part) for part in value.path if part != "parent_slice")
-    slot = draft.slots.get(field)
+    slot = draft.slot_of(value.path)
     if field in ("start_time", "end_time") or (slot and slot.text in ("{start}", "{end}")):
         bound = "start" if "start" in field or (slot and slot.text == "{start}") else "end"
         column = {"type": "timestamp[iso]", "from": f"window.{bound}"}

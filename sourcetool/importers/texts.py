@@ -97,7 +97,7 @@ def _derived(draft: Draft, value: Value, component: str, raw: Any) -> str:
 def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
     path = tuple(part for part in value.path if part != "parent_slice")
     if value.of in ("slice", "interval") and path:
-        slot = draft.slots.get(".".join(map(str, path)))
+        slot = draft.slot_of(value.path)
         if slot is not None:
             if slot.ability:
                 draft.need(slot.ability, component, raw)

@@ -322,6 +322,7 @@ def test_what_rests_on_least_is_said_of_all_parents(lake: Lake, tmp_path: Path) 
 FOR_EVER = {
     "empty pages by number": ('page: "{page}"', "kind: page, more: more", False, 150),
     "empty pages by token": ('token: "{token}"', "kind: token, next: next", False, 50),
+    "empty pages by link": ("", "kind: link, next: next", False, 50),
     "old rows by token": ('token: "{token}"', "kind: token, next: next", True, 35),
 }
 
@@ -336,7 +337,8 @@ def test_a_next_page_that_is_named_for_ever_is_refused_soon_and_the_remedy_reads
     def answer(given: Params, number: int) -> Any:
         at = int(given.get("token", 0)) or 5 * (int(given.get("page", 1)) - 1)
         rows = [{"id": n % 25 if wraps else n, "at": AT} for n in range(at, at + 5)]
-        return {"data": rows if wraps or at < 25 else [], "next": at + 5, "more": True}
+        named = at + 5 if params else f"/orders?token={at + 5}"
+        return {"data": rows if wraps or at < 25 else [], "next": named, "more": True}
 
     shop = Shop(answer)
     with (

@@ -121,8 +121,55 @@ PAGING: list[tuple[Data, Data, Data]] = [
             },
             option("page"),
         ),
-        {"kind": "page", "limit": 9, "first": 1},
+        {"kind": "page", "limit": 9, "first": 1, "pages": "pages"},
         {"page": "{page}"},
+    ),
+    (
+        pages(
+            {
+                "type": "CursorPagination",
+                "page_size": 9,
+                "cursor_value": "{{ response.get('at') + response['size'] }}",
+                "stop_condition": "{{ response.get('last') or "
+                "response.get('at') + response.get('size') >= response.get('total') }}",
+            },
+            option("at"),
+            option("size"),
+        ),
+        {
+            **{"kind": "offset", "limit": 9, "overlap": False},
+            **{"more": "!last", "total": "total"},
+        },
+        {"at": "{offset}", "size": "{limit}"},
+    ),
+    (
+        pages(
+            {
+                "type": "CursorPagination",
+                "cursor_value": "{{ response.next }}",
+                "stop_condition": "{{ response.get('end_of_stream') }}",
+                "page_size": 9,
+            },
+            LINK,
+        ),
+        {"kind": "link", "limit": 9, "next": "next", "more": "!end_of_stream"},
+        {},
+    ),
+    *(
+        (
+            pages(
+                {
+                    "type": "CursorPagination",
+                    "cursor_value": "{{ response.next }}",
+                    "stop_condition": f"{{{{ {end} }}}}",
+                    "page_size": 9,
+                },
+                LINK,
+            ),
+            {"kind": "link", "limit": 9, "next": "next", "until_short": True},
+            {},
+        )
+        for end in ("last_page_size == 0", "last_page_size < 9", "not last_record")
     ),
 ]
 

@@ -175,3 +175,20 @@ def test_a_window_in_a_filter_is_the_endpoints_own() -> None:
     found = made(one("record.changed >= stream_slice.start_time", incremental_sync=sync))
     assert "where" not in found.data["endpoints"]["things"]
     assert any("keeps rows by the window" in doubt for doubt in found.doubts["things"])
+
+
+@pytest.mark.parametrize(
+    ("condition", "where"),
+    [
+        ("not config.get('teams') or record.get('of', {}).get('id') in config['teams']", None),
+        ("record.id in config['teams'] or not config['teams']", None),
+        ("record.kind == 'a' and (not config.teams or record.id in config.teams)", {"kind": "a"}),
+        ("record.id in config.teams if config.get('teams') else True", None),
+    ],
+)
+def test_a_condition_that_an_empty_setting_switches_off_is_left_out(
+    condition: str, where: Data | None
+) -> None:
+    found = made(one(condition))
+    assert found.data["endpoints"]["things"].get("where") == where
+    assert "the manifest's setting teams keeps some rows: all are kept" in found.doubts["things"]

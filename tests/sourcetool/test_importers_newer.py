@@ -138,6 +138,48 @@ def test_a_value_of_the_grandparents_is_a_column_of_the_parents() -> None:
     assert endpoints["things"]["path"] == "v1/{parent.team}/{parent}/things".removeprefix("v1/")
 
 
+@pytest.mark.parametrize("in_the_schema", [True, False])
+def test_a_value_of_the_grandparents_under_the_name_of_the_childs_own(in_the_schema: bool) -> None:
+    """``id`` is the member's in ``stream_slice``, and the team's in its ``parent_slice``."""
+    teams, members = stream("teams"), stream("members")
+    members["retriever"]["requester"]["path"] = "{{ stream_slice.id }}/m"
+    members["retriever"]["partition_router"] = children(teams, field="id")
+    if not in_the_schema:
+        members["schema_loader"] = {"type": "JsonFileSchemaLoader"}
+    path = "{{ stream_slice.parent_slice.id }}/{{ stream_slice['id'] }}/things"
+    value = "{{ stream_slice['parent_slice']['id'] }}"
+    added = {"type": "AddFields", "fields": [{"path": ["team"], "value": value}]}
+    things = stream(path=path, partition_router=children(members, field="id"))
+    things["transformations"] = [added]
+    converted = made(teams, members, things)
+    endpoints = converted.data["endpoints"]
+    assert endpoints["members"]["parents"]["column_here"] == "parent_id"
+    assert endpoints["things"]["path"] == "{parent.parent_id}/{parent}/things"
+    assert endpoints["things"]["columns"]["team"] == {"type": "string", "from": "parent.parent_id"}
+    tried(converted, "a manifest")
+    members["transformations"] = [{**added, "fields": [{"path": ["of"], "value": value}]}]
+    members["transformations"][0]["fields"][0]["value"] = "{{ stream_slice.id }}"
+    path_of = made(teams, members, things).data["endpoints"]["things"]["path"]
+    assert path_of == "{parent.of}/{parent}/things"
+
+
+def test_a_value_of_the_grandparents_parents() -> None:
+    teams = stream("teams")
+    members = stream("members", path="{{ stream_slice.id }}/m")
+    members["retriever"]["partition_router"] = children(teams, field="id")
+    things = stream(path="x/{{ stream_slice.id }}", partition_router=children(members, field="id"))
+    up = "stream_slice.parent_slice"
+    path = f"{{{{ {up}.parent_slice.id }}}}/{{{{ {up}.id }}}}/{{{{ stream_slice.id }}}}"
+    parts = stream("parts", path=path, partition_router=children(things, field="id"))
+    converted = made(teams, members, things, parts)
+    endpoints = converted.data["endpoints"]
+    assert endpoints["parts"]["path"] == "{parent.parent_parent_id}/{parent.parent_id}/{parent}"
+    of = {"type": "string", "from": "parent.parent_id"}
+    assert endpoints["things"]["columns"]["parent_parent_id"] == of
+    assert endpoints["members"]["parents"]["column_here"] == "parent_id"
+    tried(converted, "a manifest")
+
+
 def test_an_address_of_computed_parts_is_one_setting() -> None:
     parts = "{{ 'by/' ~ config['region'][:2] ~ '/' ~ config['region'][2:4] }}"
     assert endpoint(stream(path=parts))["path"] == "${SHOP_THINGS_PATH}"
