@@ -9,7 +9,9 @@ from sourcetool.importers.literals import is_filled, literal
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.moments import seconds
 from sourcetool.importers.pagination import dotted
+from sourcetool.importers.templates import read_template
 from sourcetool.importers.texts import text_of
+from sourcetool.importers.values import Applied, Joined, Literal
 
 _AUTHENTICATOR = "authenticator"
 
@@ -161,9 +163,33 @@ def _oauth(draft: Draft, component: Component) -> None:
         params["grant_type"] = str(text_of(draft, grant, "OAuthAuthenticator.grant_type"))
     if params:
         auth["params"] = params
-    if component.get("refresh_request_headers"):
-        draft.need("auth_computed", "OAuthAuthenticator.refresh_request_headers")
+    if headers := component.get("refresh_request_headers"):
+        _client_in_header(draft, component, auth, headers)
     draft.auth = auth
+
+
+_FORM = "application/x-www-form-urlencoded"
+
+
+def _client_in_header(
+    draft: Draft, component: Component, auth: dict[str, Any], headers: Component
+) -> None:
+    """``client_auth: basic``: the client's id and secret in a header."""
+    client = [
+        read_template(component.get(member), draft.parameters)
+        for member in ("client_id", "client_secret")
+    ]
+    both = Joined((client[0], Literal(":"), client[1]))
+    for name, raw in headers.items():
+        value = read_template(raw, draft.parameters)
+        parts = value.values if isinstance(value, Joined) else ()
+        encoded = parts[-1] if len(parts) == 2 and parts[0] == Literal("Basic ") else None
+        if encoded in (Applied("|base64encode", (both,)), Applied("base64encode", (both,))):
+            auth["client_auth"] = "basic"
+        elif str(name).lower() not in ("accept", "content-type") or (
+            str(name).lower() == "content-type" and value != Literal(_FORM)
+        ):
+            draft.need("auth_computed", "OAuthAuthenticator.refresh_request_headers", name)
 
 
 _OAUTH_NAMES = {

@@ -26,7 +26,6 @@ ABOVE = "parent_slice"
 class Parent:
     """A parent endpoint that was converted before its child."""
 
-
     draft: Draft
     incremental: bool
 

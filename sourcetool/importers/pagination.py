@@ -221,7 +221,7 @@ def _alternatives(value: Value) -> list[Value]:
 
 
 def _more(end: Value) -> str | None:
-    """``paging.more`` for an end that a flag of the response says: with ``!`` for one that is set."""
+    """``paging.more`` for an end that a flag of the response says: ``!`` if it is set."""
     if isinstance(end, Applied) and end.name in ("is true", "eq") and _is_member(end.values[0]):
         end = end.values[0] if end.values[1:] in ((), (Literal(True),)) else end
     set_at_end = isinstance(end, Member)

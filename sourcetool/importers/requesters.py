@@ -155,9 +155,16 @@ def _mapping(draft: Draft, requester: Component, member: str, place: str) -> Non
             value = [item for item in value if item not in (None, "")]
         else:
             value = _text_at(draft, raw, component, named)
+            value = _listed(value) if place in ("params", "form") else value
         if value in (None, "", {}, []):
             continue
         draft.add(place, named, _plain(value, place))
+
+
+def _listed(value: Any) -> Any:
+    """A text that is a list in Python: its items are sent, one parameter each."""
+    items = _literal(value) if isinstance(value, str) and value.lstrip()[:1] == "[" else None
+    return items if isinstance(items, list) else value
 
 
 def _properties(draft: Draft, component: Component) -> Any:

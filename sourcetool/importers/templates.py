@@ -200,6 +200,9 @@ class _Reader:
         values = [self.value(item) for item in node.args]
         if node.name in ("default", "d") and values:
             return either(of, values[0])
+        if node.name == "join" and isinstance(of, Applied) and of.name == "list":
+            between = values[0] if values else Literal("")
+            return Joined(tuple(part for item in of.values for part in (between, item))[1:])
         if node.name in CASTS and _of_row(of):
             return Applied(f"|{node.name}", (of,))
         if node.name in ("string", "tojson", "trim", "safe"):

@@ -37,9 +37,10 @@ def wanted(one: Data) -> set[str]:
 
 
 def test_a_plain_stream() -> None:
-    assert endpoint(stream(request_parameters={"sort": "id", "deep": "{{ True }}"})) == {
+    sent = {"sort": "id", "deep": "{{ True }}", "in": "['a', 'b']", "not_in": "[see the docs]"}
+    assert endpoint(stream(request_parameters=sent)) == {
         "path": "things",
-        "request": {"params": {"sort": "id", "deep": "true"}},
+        "request": {"params": {**sent, "deep": "true", "in": ["a", "b"]}},
         "rows": "data",
         "as": "object_or_list",
         "rows_may_lack": True,
@@ -137,8 +138,11 @@ PAGING: list[tuple[Data, Data, Data]] = [
             option("size"),
         ),
         {
-            **{"kind": "offset", "limit": 9, "overlap": False},
-            **{"more": "!last", "total": "total"},
+            "kind": "offset",
+            "limit": 9,
+            "overlap": False,
+            "more": "!last",
+            "total": "total",
         },
         {"at": "{offset}", "size": "{limit}"},
     ),

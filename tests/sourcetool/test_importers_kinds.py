@@ -190,6 +190,33 @@ def test_a_refresh_token_that_is_good_once_has_a_folder() -> None:
     assert found.data["auth"]["token_folder"] == "${SHOP_TOKEN_FOLDER}"
 
 
+@pytest.mark.parametrize(
+    ("header", "basic"),
+    [
+        ("Basic {{ (config['token'] ~ ':' ~ config['secret']) | base64encode }}", True),
+        ("Basic {{ [config['token'], config['secret']] | join(':') | base64encode }}", True),
+        ("Basic {{ (config['secret'] ~ ':' ~ config['token']) | base64encode }}", False),
+        ("Bearer {{ config['token'] }}", False),
+    ],
+)
+def test_a_client_in_the_header_of_the_request_for_a_token(header: str, basic: bool) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    one = {
+        "type": "OAuthAuthenticator",
+        "token_refresh_endpoint": "https://api.example.com/token",
+        "client_id": "{{ config['token'] }}",
+        "client_secret": "{{ config['secret'] }}",
+        "refresh_token": "{{ config['refresh'] }}",
+        "refresh_request_headers": {"Authorization": header, **form},
+    }
+    found = made(stream(authenticator=one))
+    if basic:
+        assert found.data["auth"]["client_auth"] == "basic"
+        tried(found, "a manifest")
+    else:
+        assert [need.ability for need in found.left_out["things"]] == ["auth_computed"]
+
+
 NOW: list[tuple[str, str, Data]] = [
     ("{{ now_utc().strftime('%Y-%m-%d') }}", "{now}", {"format": "%Y-%m-%d"}),
     ("{{ today_utc() }}", "{now}", {"format": "%Y-%m-%d"}),
