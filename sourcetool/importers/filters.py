@@ -158,15 +158,15 @@ def _unless_empty(value: Value) -> str | None:
         return None
     if value.test == value.then:  # or
         sides = ((value.then, value.otherwise), (value.otherwise, value.then))
-        found = [
+        guarded = [
             (condition, empty.values[0])
             for condition, empty in sides
             if isinstance(empty, Applied) and empty.name == "not"
         ]
     else:
         all_rows = value.otherwise in (Literal(True), Literal("true"), Literal("True"))
-        found = [(value.then, value.test)] if all_rows else []
-    for condition, setting in found:
+        guarded = [(value.then, value.test)] if all_rows else []
+    for condition, setting in guarded:
         if isinstance(setting, Setting) and setting in [*condition.parts()]:
             return ".".join(setting.path)
     return None
