@@ -27,6 +27,7 @@ from pipeline.messages import RequestCounts
 from pipeline.run.values import values_of
 from resources.budget import BudgetResource, default_budget_folder
 from sourcetool.probe import window_of
+from sourcetool.show import print_refusal
 
 MOST_LANES = 3
 """Lanes in which each endpoint is read."""
@@ -56,7 +57,7 @@ def check_aws(
         if json:
             console.print_json(data={"verdict": "broken", "mistakes": [str(error)]})
         else:
-            console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+            print_refusal(console, str(error))
         return 1
     if json:
         console.print_json(data=_as_json(lanes, own, probes))

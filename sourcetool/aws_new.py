@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import yaml
 from rich.console import Console
-from rich.markup import escape
 
 from pipeline.aws.regions import is_global
 from pipeline.aws.row_columns import RowShape, row_shape
 from pipeline.aws.service_models import AwsOperation, operation, reading_operations
 from pipeline.errors import ConfigError
+from sourcetool.show import print_refusal
 
 PREFIX: Final = "aws:"
 _VERBS: Final = ("list_", "describe_", "get_", "lookup_", "search_")
@@ -40,7 +40,7 @@ def new_aws(address: str, console: Console) -> int:
             width=100,
         )
     except ConfigError as error:
-        console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+        print_refusal(console, str(error))
         return 2
     console.print("".join(f"  {line}\n" for line in text.splitlines()), highlight=False, end="")
     console.print(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import ConfigError
@@ -17,6 +16,7 @@ from sourcetool.importers.abilities import ABILITIES, Need
 from sourcetool.importers.airbyte import convert
 from sourcetool.importers.manifest import NoManifest, read_manifest
 from sourcetool.importers.trial import tried
+from sourcetool.show import print_refusal
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _WIDTH = 115
@@ -98,10 +98,9 @@ def catalogue(folder: str, form: str, console: Console) -> int:
     """
     files = sorted(manifest for manifest in Path(folder).glob("*") if manifest.suffix in _ENDINGS)
     if not files:
-        console.print(
-            f"[bold red]✗[/] {escape(folder)}: expected a folder with manifests "
-            f"({', '.join(_ENDINGS)}), found none",
-            highlight=False,
+        endings = ", ".join(_ENDINGS)
+        print_refusal(
+            console, f"{folder}: expected a folder with manifests ({endings}), found none"
         )
         return 2
     connectors = [connector(file) for file in files]

@@ -28,7 +28,7 @@ from sourcetool.aws_check import check_aws
 from sourcetool.children import look_at_children
 from sourcetool.findings import findings
 from sourcetool.probe import ProbeResult, look, window_of
-from sourcetool.show import Inspection, as_json, show
+from sourcetool.show import Inspection, as_json, print_refusal, show
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def check(name: str, wanted: Wanted, console: Console) -> int:
         if wanted.as_json:
             console.print_json(data={"verdict": "refused", "mistakes": str(error).splitlines()})
         else:
-            console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+            print_refusal(console, str(error))
         return 2
     if source.lanes is not None:
         names = _upstream_first(source, names)

@@ -17,6 +17,7 @@ from pipeline.http.response_store import clear, listed
 from pipeline.lake.stores.base import open_lake
 from pipeline.run.deletions import recorded_sweeps, take_back
 from resources import deployment_resources
+from sourcetool.show import print_refusal
 
 _REFUSED = 2
 _SETTINGS = Settings(lake="s3://lake", sources=(), budget=None)
@@ -33,7 +34,7 @@ def validate(console: Console) -> int:
         endpoints = counted(len(source.endpoints), "endpoint")
         console.print(f"[green]✓[/] {source.source}: {endpoints}")
     for broken in loaded.broken:
-        _print_failure(f"{broken.name} does not load:\n  {broken.reason}", console)
+        print_refusal(console, f"{broken.name} does not load:\n  {broken.reason}")
     return int(bool(loaded.broken))
 
 
@@ -59,7 +60,7 @@ def cache(clearing: bool, source: str | None, pattern: str | None, console: Cons
             return 0
         entries = listed(folder, source, pattern)
     except ConfigError as error:
-        _print_failure(str(error), console)
+        print_refusal(console, str(error))
         return _REFUSED
     for entry in entries:
         size = f"{entry.body_bytes:,} bytes, last used {entry.unused_s:,.0f} s ago"
@@ -85,13 +86,9 @@ def sweeps(endpoint: str, instant: str | None, console: Console) -> int:
             return 0
         instants = recorded_sweeps(lake, source, name)
     except HeadraceError as error:
-        _print_failure(str(error), console)
+        print_refusal(console, str(error))
         return _REFUSED
     for each in instants:
         console.print(escape(each), highlight=False)
     console.print(f"{len(instants):,} sweeps", highlight=False)
     return 0
-
-
-def _print_failure(text: str, console: Console) -> None:
-    console.print(f"[bold red]✗[/] {escape(text)}", highlight=False)

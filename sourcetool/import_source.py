@@ -13,6 +13,7 @@ from sourcetool.importers.converted import Converted
 from sourcetool.importers.documents import import_curl, import_document
 from sourcetool.importers.stubs import stubs
 from sourcetool.importers.trial import NothingSaid
+from sourcetool.show import print_refusal
 
 
 def import_source(
@@ -35,11 +36,11 @@ def import_source(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     except NothingSaid as error:
-        console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+        print_refusal(console, str(error))
         _write_stubs(error.converted, Path(folder), console)
         return 2
     except ConfigError as error:
-        console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+        print_refusal(console, str(error))
         return 2
     _show(converted, file, console)
     _write_stubs(converted, file.parent, console)

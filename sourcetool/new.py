@@ -16,12 +16,13 @@ from rich.markup import escape
 from pipeline.config import load_source
 from pipeline.decode import DEFAULT_FORMAT
 from pipeline.decode.body_checks import BadBody, error_told
-from pipeline.errors import ConfigError, counted
+from pipeline.errors import ConfigError, counted, printable
 from pipeline.redaction import contains_secret, redact
 from sourcetool.check import as_asked_for
 from sourcetool.fetch import fetch
 from sourcetool.infer import Guess, guess
 from sourcetool.new_request import Proposal, RequestOptions, request_of, with_leaves
+from sourcetool.show import print_refusal
 
 MOST_DECLARED = 60
 _GUARDED_CHARS = 8
@@ -47,7 +48,7 @@ def new(
         _write(file, text, proposal)
     except (ConfigError, ValueError) as error:
         reason = redact(str(error) or type(error).__name__, secrets)
-        console.print(f"[bold red]✗[/] {escape(printable(reason))}", highlight=False)
+        print_refusal(console, reason)
         return 2
     missing = [
         name for name in proposal.settings if os.environ.get(name) != proposal.settings[name]
@@ -126,15 +127,6 @@ def _write(file: Path, text: str, proposal: Proposal) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("x", encoding="utf-8") as out:
         out.write(text)
-
-
-def printable(text: str) -> str:
-    """A text of an API's for a terminal, which obeys control characters.
-
-    >>> printable("a\\x1b[2Jb")
-    'a[2Jb'
-    """
-    return "".join(c for c in text if c.isprintable() or c == "\n")
 
 
 def host_of(url: str) -> str:

@@ -1,4 +1,6 @@
-"""What was seen, for a person and for a program: the verdict first, then what it rests on."""
+"""What a command has to say, for a person and for a program: a refusal, or what was seen of an API,
+the verdict first, then what it rests on.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from rich.table import Table
 from pipeline.config.source import Source
 from pipeline.decode.types import type_text
 from pipeline.decode.value_text import value_text
-from pipeline.errors import counted
+from pipeline.errors import counted, printable
 from sourcetool.bounds import Finding
 from sourcetool.findings import rate_headers, written_as_text
 from sourcetool.probe import ProbeResult
@@ -41,6 +43,11 @@ class Inspection:
         return _rows(self.probe) if self.probe.pages else "no page"
 
 
+def print_refusal(console: Console, text: str) -> None:
+    """Say why a command does nothing. What an API or a document says stays text: no markup."""
+    console.print(f"{_MARKS['broken']} {escape(printable(text))}", highlight=False)
+
+
 def show(console: Console, source: Source, inspections: Sequence[Inspection]) -> None:
     """The verdict of each endpoint with its doubts, then the details."""
     counts = Counter(each.verdict for each in inspections)
@@ -58,8 +65,8 @@ def show(console: Console, source: Source, inspections: Sequence[Inspection]) ->
         console.print(f"  {_MARKS[each.verdict]} {name}  {escape(each.rows)}", highlight=False)
         for doubt in each.doubts:
             mark = _MARKS["broken" if doubt.breaks else "doubtful"]
-            console.print(f"      {mark} {escape(_printable(doubt.text))}", highlight=False)
-            console.print(f"        [dim]→ {escape(_printable(doubt.remedy))}[/]", highlight=False)
+            console.print(f"      {mark} {escape(_in_line(doubt.text))}", highlight=False)
+            console.print(f"        [dim]→ {escape(_in_line(doubt.remedy))}[/]", highlight=False)
     for each in inspections:
         _details(console, each.probe)
 
@@ -90,7 +97,7 @@ def _details(console: Console, probe: ProbeResult) -> None:
     of = "" if probe.of is None else f" of {escape(str(probe.of))}"
     console.rule(f"[bold]{probe.name}{of}", align="left")
     for name, text in _facts(probe):
-        console.print(f"  [cyan]{name:<9}[/] {escape(_printable(text))}", highlight=False)
+        console.print(f"  [cyan]{name:<9}[/] {escape(_in_line(text))}", highlight=False)
     if not (rows := _columns(probe)):
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
@@ -101,9 +108,8 @@ def _details(console: Console, probe: ProbeResult) -> None:
     console.print(table)
 
 
-def _printable(text: str) -> str:
-    """A terminal obeys control characters."""
-    return "".join(c if c.isprintable() else " " for c in text)
+def _in_line(text: str) -> str:
+    return printable(text).replace("\n", " ")
 
 
 def _rows(probe: ProbeResult) -> str:
@@ -185,6 +191,6 @@ def _columns(probe: ProbeResult) -> list[tuple[str, str, str, str]]:
             continue
         how = "declared" if field.name in probe.endpoint.columns else "inferred"
         value = next((v.as_py() for v in table[field.name] if v.is_valid), None)
-        shown = _printable(value_text(value))[: _VALUE_CHARS * 2]
+        shown = _in_line(value_text(value))[: _VALUE_CHARS * 2]
         columns.append((field.name, type_text(field.type), how, shown))
     return columns
