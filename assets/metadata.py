@@ -159,9 +159,9 @@ def metadata_of(
     if notes.converted:
         metadata["converted_cells"] = dict(notes.converted)
     if notes.warning:
-        metadata["doubt"] = notes.warning
+        metadata["warning"] = notes.warning
     if parents := notes.parents:
-        metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
+        metadata |= {"parents": parents["asked"], "parents_failed": parents["failed"]}
         if parents["failures"]:
             metadata["failures"] = table(parents["failures"])
     return metadata | _bookmarks(manifest, endpoint) | _values(manifest)

@@ -1,12 +1,12 @@
 """The job ``sync``: tells Dagster what the lake has, from the manifests, without reading an API.
 
 For a new instance over an old lake, and after a crash in which a run committed what it could not
-record. A generation that Dagster knows already is not told twice: each materialization has its
+record. A generation that Dagster knows already is not recorded twice: each materialization has its
 generation as Dagster's data version, so that one query finds all that are known of an asset.
 
 Requests to the store for an endpoint: one for each 1,000 manifests that are listed, one for those
 of the archive, and one for each manifest that is newer than the archive; the check ``coverage``
-lists once more where something is told.
+lists once more where something is recorded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult
 from resources import LakeResource
 
-TOLD_BY_SYNC = "told by sync"
+RECORDED_BY_SYNC = "recorded by sync"
 """The ``outcome`` in the metadata of a partition that no run has recorded."""
 _TOGETHER = 100
 _MOST_NAMED = 20
@@ -107,7 +107,7 @@ def sync_job(sources: Sequence[Source], name: str = "sync") -> dg.JobDefinition:
         context.log.info(
             f"{counted(n_recorded, 'partition')} recorded with Dagster, {_known_already(known)}"
         )
-        context.add_output_metadata({"told": n_recorded, "known_before": known})
+        context.add_output_metadata({"recorded": n_recorded, "recorded_before": known})
 
     @dg.job(
         name=name,
@@ -191,8 +191,8 @@ def _tell(
     lake: ObjectStore,
     report: LakeComparison,
 ) -> None:
-    """Materializations, then the checks: of what is told, or never recorded of what is known."""
-    results = [PartitionResult(name, each, TOLD_BY_SYNC) for each in report.to_record]
+    """Materializations, then the checks: of what is recorded now, or never was of what is known."""
+    results = [PartitionResult(name, each, RECORDED_BY_SYNC) for each in report.to_record]
     charts = charts_of(source, name, lake, datetime.now(UTC)) if results else {}
     # Those of tables first: an endpoint that is known has its tables known, too.
     materializations = [table for each in results for table in tables_of(each, source, lake)]
@@ -205,7 +205,7 @@ def _tell(
         log_materializations(context, materializations[first : first + _TOGETHER])
     check = dg.AssetCheckKey(asset_key(source, name), EACH_RUN)
     if not results and report.newest and not has_check_results(context.instance, check):
-        results = [PartitionResult(name, report.newest, TOLD_BY_SYNC)]
+        results = [PartitionResult(name, report.newest, RECORDED_BY_SYNC)]
     if results:
         log_checks(context, all_checks(source, lake, name, results))
 

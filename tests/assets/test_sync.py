@@ -11,7 +11,7 @@ import pytest
 
 from assets import event_writer, sync_job
 from assets.asset_checks import CHECKS
-from assets.sync import TOLD_BY_SYNC, compare
+from assets.sync import RECORDED_BY_SYNC, compare
 from emulator.testing import Emulator
 from local.dagster_cli import dagster
 from local.instance import create_storage
@@ -63,7 +63,7 @@ def test_a_new_instance_learns_what_an_old_lake_has_and_learns_it_once(
     (manifest,) = manifests(headrace.lake, "igdb", "games", RANGE[-1])
     assert made.metadata["generation"].value == manifest.generation
     assert made.metadata["dagster/partition_row_count"].value == manifest.rows
-    assert made.metadata["outcome"].value == TOLD_BY_SYNC
+    assert made.metadata["outcome"].value == RECORDED_BY_SYNC
     assert made.metadata.keys() >= {"rows_by_partition", "coverage_calendar", "bytes_by_partition"}
     checks = result.checks()
     assert {name for of, name in checks if of == "games"} == {*CHECKS}
