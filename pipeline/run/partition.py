@@ -1,7 +1,7 @@
 """The way of one partition of one endpoint, from its window to rows on S3 that are ready to commit.
 
 ======= ============================ ==============================================================
-open    ``resume.open_partition``    its window, and what an earlier attempt has staged
+open    ``resume.open_partition``    its window, and where this attempt starts
 request an ``EndpointReader``        which page next, as the source's ``paging`` says
 fetch   ``PageFetcher``              the response of that page
 decode  ``Decoder``                  bytes to Arrow
@@ -22,16 +22,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, closing, nullcontext, suppress
+from contextlib import aclosing, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
-import pyarrow as pa
 
-from pipeline.config.columns import EXTRACTED_AT
-from pipeline.decode.nested_tables import list_column
-from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOut, FanOutReader
@@ -63,8 +59,7 @@ from pipeline.run.partition_progress import (
 )
 from pipeline.run.resume import (
     OpenedPartition,
-    feed_of_previous,
-    is_followed,
+    came_newest_first,
     open_partition,
     pages_with_rows,
 )
@@ -101,21 +96,14 @@ async def stage(
     """
     began = time.monotonic()
     opened = await asyncio.to_thread(
-        open_partition, run, endpoint, partition, previous_in_run=previous_in_run
-    )
-    previous_feed = await asyncio.to_thread(
-        feed_of_previous,
+        open_partition,
         run,
         endpoint,
         partition,
-        opened.window,
         previous_in_run=previous_in_run,
+        next_in_run=next_in_run,
     )
-    followed = await asyncio.to_thread(is_followed, run, endpoint, partition, next_in_run)
-    stager = _Stager(
-        run, endpoint, partition, opened, progress, previous_feed, may_fail=not followed
-    )
-    return await stager.run(began)
+    return await _Stager(run, endpoint, partition, opened, progress).run(began)
 
 
 class _Stager:
@@ -143,16 +131,8 @@ class _Stager:
         partition: str,
         opened: OpenedPartition,
         progress: ExtractionProgress,
-        previous_feed: FeedNotes,
-        *,
-        may_fail: bool = True,
     ) -> None:
-        """:param previous_feed: its validators make the request a conditional one.
-        :param may_fail: a value that fails is read again by the partition after this one.
-        """
-        self._selection, attempt = opened.values, opened.attempt
-        self._may_fail = may_fail
-        self._previous_feed = previous_feed
+        self._opened, attempt = opened, opened.attempt
         self._notes = ReadingNotes()
         self._filtered_rows = 0
         self._pages_at_begin: int | None = None  # of this reading; None: it is resumed
@@ -162,13 +142,13 @@ class _Stager:
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
         self._earlier = PartitionCounts.from_json(attempt.counters)
-        self._decoder = decoder_with_tables(run, endpoint, attempt.schema, self._known())
+        self._decoder = decoder_with_tables(run, endpoint, attempt.schema, opened.schema)
         self._fetcher = self._new_fetcher()
-        self._feeds = Feeds.of(self._spec, self._came_newest_first())
+        self._feeds = Feeds.of(self._spec, newest_first=self._came_newest_first())
         self._resumed_pages = self._earlier.pages
         self._resumed_rows = attempt.staged_rows + self._earlier.reading.filtered_rows
         self._writer = PartitionWriter(attempt, self._decoder, self._spec)
-        self._values = requested_values(run, endpoint, self._selection, self._window)
+        self._values = requested_values(run, endpoint, opened.values, self._window)
 
     @property
     def _label(self) -> str:
@@ -201,7 +181,7 @@ class _Stager:
             await self._restart()
         else:
             if position is None:
-                self._fetcher.ask_if_changed(self._previous_feed.validators)
+                self._fetcher.ask_if_changed(self._opened.previous_feed.validators)
             await self._resume_or_restart(position)
         return StagedPartition(
             run=self._run,
@@ -209,7 +189,7 @@ class _Stager:
             partition=self._partition,
             window=self._window,
             attempt=self._attempt,
-            selection=self._selection,
+            selection=self._opened.values,
             values=self._values,
             contiguous=self._progress.contiguous,
             counts=self._counts(),
@@ -266,7 +246,7 @@ class _Stager:
         self._progress.restart()
         self._window = self._window.reread(datetime.now(UTC))
         self._fetcher = self._new_fetcher()
-        self._feeds = Feeds.of(self._spec, self._came_newest_first())
+        self._feeds = Feeds.of(self._spec, newest_first=self._came_newest_first())
         await self._read_pages(None, in_place_of_staged=True)
 
     async def _discard_staged_after_first_page(
@@ -303,7 +283,7 @@ class _Stager:
     @property
     def _resumable(self) -> bool:
         """False for a feed of values too: how far back it reached is known of one attempt only."""
-        return self._spec.resumable and not (self._spec.feed and self._selection is not None)
+        return self._spec.resumable and not (self._spec.feed and self._opened.values is not None)
 
     def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
         """Whether the refused thing may be the position resumed from, and not the request itself.
@@ -414,10 +394,9 @@ class _Stager:
             unproved=progress.unproved,
             tail_rows=progress.tail_rows,
             bookmark=progress.bookmark,
-            naive_columns=tuple(sorted(self._counts().reading.naive_columns)),
             fan_out=fan_out.summary() if fan_out else {},
             failed_values=tuple(sorted(fan_out.failed_members)) if fan_out else (),
-            feed=self._previous_feed if not_modified else self._feed_notes(),
+            feed=self._opened.previous_feed if not_modified else self._feed_notes(),
             not_modified=not_modified,
         )
 
@@ -439,7 +418,7 @@ class _Stager:
     def _failures(self) -> FailurePolicy:
         """The failure policy of values."""
         policy = policy_of(self._spec)
-        return policy if self._may_fail or not self._spec.incremental else policy.when_followed()
+        return policy.when_followed() if self._opened.is_followed else policy
 
     def _new_reader(self, known: KnownPages) -> EndpointReader:
         return reader_of(
@@ -460,21 +439,10 @@ class _Stager:
         return FanOut(self._values, self._failures, lanes or nullcontext(), keep)
 
     def _came_newest_first(self) -> bool | None:
-        """Whether the newest partition shows that the feed comes newest first; None: nothing."""
+        """Whether the feed is known to come newest first; None: nothing is known."""
         if self._earlier.feed_out_of_order:
             return False
-        latest = self._run.index.latest(self._run.source.source, self._endpoint)
-        return (latest is not None and latest.notes.newest_first) or None
-
-    def _known(self) -> pa.Schema | None:
-        """The schema to start from: the earlier attempt's, else the newest partition's."""
-        schema = self._attempt.schema
-        if schema is None:
-            latest = self._run.index.latest(self._run.source.source, self._endpoint)
-            with suppress(ValueError):  # somebody has edited the manifest: types are inferred anew
-                schema = schema_of(latest.columns) if latest and latest.columns else None
-        added = {EXTRACTED_AT, *self._spec.added_columns, *map(list_column, self._spec.tables)}
-        return None if schema is None else pa.schema(f for f in schema if f.name not in added)
+        return came_newest_first(self._run, self._endpoint)
 
     def _counts(self) -> PartitionCounts:
         """Of this partition so far, earlier attempts included."""

@@ -136,7 +136,6 @@ class ReadingNotes:
     :ivar unproved: why the rows are not proved to be complete, if a page says so.
     :ivar tail_rows: rows behind the end, as they grow faster than it can be confirmed.
     :ivar bookmark: the change token of the last page.
-    :ivar naive_columns: the columns whose times have no zone, and nothing says which.
     :ivar fan_out: how many values were requested, and which failed, as the manifest has it.
     :ivar failed_values: their names, those of groups one by one.
     :ivar not_modified: the API responded with a 304: ``feed`` is that of the previous partition.
@@ -146,7 +145,6 @@ class ReadingNotes:
     unproved: str | None = None
     tail_rows: int = 0
     bookmark: str | None = None
-    naive_columns: tuple[str, ...] = ()
     fan_out: Mapping[str, Any] = field(default_factory=dict)
     failed_values: tuple[str, ...] = ()
     feed: FeedNotes = NO_FEED
@@ -158,7 +156,6 @@ class ReadingNotes:
             "unproved": self.unproved,
             "tail_rows": self.tail_rows or None,
             "bookmark": self.bookmark,
-            "naive_columns": list(self.naive_columns) or None,
             "fan_out": dict(self.fan_out) or None,
             "failed_values": list(self.failed_values) or None,
             "not_modified": self.not_modified or None,
@@ -174,7 +171,6 @@ class ReadingNotes:
             unproved=data.get("unproved"),
             tail_rows=int(data.get("tail_rows", 0)),
             bookmark=data.get("bookmark"),
-            naive_columns=tuple(data.get("naive_columns", ())),
             fan_out=data.get("fan_out", {}),
             failed_values=tuple(data.get("failed_values", ())),
             feed=FeedNotes.from_json(data),

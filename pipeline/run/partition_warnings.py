@@ -80,16 +80,14 @@ def warning_of(
     :param upstream: the endpoints whose rows the values are from.
     """
     tail = _TAIL.format(notes.tail_rows) if notes.tail_rows and notes.unproved is None else ""
-    of_times = _of_times(spec, window, notes, counts, newest)
+    of_times = _of_times(spec, window, counts, newest)
     of_rows = _of_rows(spec, window, newest, rows, values, upstream)
     return "; ".join(filter(None, (tail, *of_times, of_rows)))
 
 
-def checks_of_times(
-    spec: Endpoint, window: Window, notes: ReadingNotes, counts: PartitionCounts
-) -> Iterator[Check]:
+def checks_of_times(spec: Endpoint, window: Window, counts: PartitionCounts) -> Iterator[Check]:
     """Checks of the window: only if it could not be kept, or is not known."""
-    if of_cursor := [name for name in spec.cursors if name in notes.naive_columns]:
+    if of_cursor := [name for name in spec.cursors if name in counts.reading.naive_columns]:
         sentence = _NAIVE_CURSOR.format(in_short(of_cursor))
         yield Check("cursor_has_a_zone", False, sentence, blocking=False)
     if rows := counts.reading.rows_after_end:
@@ -100,12 +98,11 @@ def checks_of_times(
 def _of_times(
     spec: Endpoint,
     window: Window,
-    notes: ReadingNotes,
     counts: PartitionCounts,
     newest: Manifest | None,
 ) -> Iterator[str]:
-    yield from (check.detail for check in checks_of_times(spec, window, notes, counts))
-    others = {*notes.naive_columns} - {*spec.cursors}
+    yield from (check.detail for check in checks_of_times(spec, window, counts))
+    others = counts.reading.naive_columns - {*spec.cursors}
     if others and newest is None:
         yield _NAIVE.format(in_short(sorted(others)))
 

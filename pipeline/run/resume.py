@@ -1,4 +1,5 @@
-"""Where an attempt at a partition starts: its window, and what an earlier attempt left behind.
+"""Where an attempt at a partition starts: its window, what an earlier attempt left behind, and what
+the partitions beside it show.
 
 What is staged is resumed only if its rows and those to come are of one kind, by their
 ``fingerprint``: the YAML, and the values. A child's rows are of one generation of its parent's
@@ -12,11 +13,17 @@ rows yet. A partition's own validators are never used for itself
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+import pyarrow as pa
+
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.source import Source
+from pipeline.decode.nested_tables import list_column
+from pipeline.decode.types import schema_of
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import NO_FEED, FeedNotes
 from pipeline.extract.plan import paging_of
@@ -41,7 +48,7 @@ _LOOK_BACK: Final = 10
 """Partitions among which one with rows is looked for."""
 
 
-def feed_of_previous(
+def _feed_of_previous(
     run: RunContext, endpoint: str, partition: str, window: Window, *, previous_in_run: bool
 ) -> FeedNotes:
     """What the previous partition's feed had shown; no validators: read it, whatever has changed.
@@ -91,7 +98,24 @@ def pages_with_rows(
             yield replace(paging_of(spec).first_request(), window=window.as_text)
 
 
-def is_followed(run: RunContext, endpoint: str, partition: str, next_in_run: bool) -> bool:
+def came_newest_first(run: RunContext, endpoint: str) -> bool | None:
+    """Whether the newest partition shows that the feed comes newest first; None: nothing does."""
+    latest = run.index.latest(run.source.source, endpoint)
+    return (latest is not None and latest.notes.newest_first) or None
+
+
+def _known_schema(run: RunContext, endpoint: str, attempt: Attempt) -> pa.Schema | None:
+    """The schema to start from: the earlier attempt's, else the newest partition's."""
+    spec, schema = run.source.endpoints[endpoint], attempt.schema
+    if schema is None:
+        latest = run.index.latest(run.source.source, endpoint)
+        with suppress(ValueError):  # somebody has edited the manifest: types are inferred anew
+            schema = schema_of(latest.columns) if latest and latest.columns else None
+    added = {EXTRACTED_AT, *spec.added_columns, *map(list_column, spec.tables)}
+    return None if schema is None else pa.schema(f for f in schema if f.name not in added)
+
+
+def _is_followed(run: RunContext, endpoint: str, partition: str, *, next_in_run: bool) -> bool:
     """Whether the next partition is committed, and reads the rows of no value left behind here."""
     spec = run.source.endpoints[endpoint]
     if next_in_run or not spec.incremental or not policy_of(spec).lists:
@@ -113,30 +137,63 @@ class AlreadyCommitted(Exception):
 
 @dataclass(frozen=True)
 class OpenedPartition:
-    """A partition that this run may stage now.
+    """A partition that this run may stage now, and all that says where its attempt starts.
 
     :ivar values: of an endpoint that fans out: what its requests are made from.
+    :ivar schema: the columns that are known of earlier rows; None: there are none.
+    :ivar previous_feed: its validators make the first request a conditional one.
+    :ivar is_followed: the next partition does not read the rows of values that fail in this one.
     """
 
     attempt: Attempt
-    window: Window
     values: ValueSelection | None
+    schema: pa.Schema | None
+    previous_feed: FeedNotes
+    is_followed: bool
 
 
 def open_partition(
-    run: RunContext, endpoint: str, partition: str, *, previous_in_run: bool
+    run: RunContext,
+    endpoint: str,
+    partition: str,
+    *,
+    previous_in_run: bool,
+    next_in_run: bool,
 ) -> OpenedPartition:
     """Take the partition for this run, with what an earlier attempt has staged.
 
     :param previous_in_run: the previous partition is part of this run, and is committed first.
+    :param next_in_run: the next partition is part of this run, and is staged after the commit.
     :raises AlreadyCommitted: nothing is left to do.
     :raises WindowRefused: the partition can't be requested.
     :raises LostRace: another run has it.
     """
-    source = run.source
     values = select_values(run, endpoint, partition, previous_in_run=previous_in_run)
+    attempt = _open_attempt(run, endpoint, partition, values, previous_in_run=previous_in_run)
+    feed = _feed_of_previous(
+        run, endpoint, partition, attempt.window, previous_in_run=previous_in_run
+    )
+    return OpenedPartition(
+        attempt=attempt,
+        values=values,
+        previous_feed=feed,
+        is_followed=_is_followed(run, endpoint, partition, next_in_run=next_in_run),
+        schema=_known_schema(run, endpoint, attempt),
+    )
+
+
+def _open_attempt(
+    run: RunContext,
+    endpoint: str,
+    partition: str,
+    values: ValueSelection | None,
+    *,
+    previous_in_run: bool,
+) -> Attempt:
+    """The attempt that goes on from what is staged, or begins anew where that is of other rows."""
+    source = run.source
     common = values.window if values else None
-    window = common or _window(run, endpoint, partition, previous_in_run)
+    window = common or _window(run, endpoint, partition, previous_in_run=previous_in_run)
     definition = fingerprint(source, endpoint, _origin(values, window))
     cursor = source.endpoints[endpoint].bookmark
 
@@ -165,7 +222,7 @@ def open_partition(
                 cursor, attempt.window, window
             ):
                 attempt.start_over(window)
-            return OpenedPartition(attempt, attempt.window, values)
+            return attempt
         # A commit that was decided is carried out now. That of another run is replaced: what it
         # read may be as old as the run.
         if is_done(attempt.committed):
@@ -221,7 +278,7 @@ def behind_of(
     return ValueWatermarks.of(newest).behind_now(v.name for v in values) if newest else {}
 
 
-def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: bool) -> Window:
+def _window(run: RunContext, endpoint: str, partition: str, *, previous_in_run: bool) -> Window:
     """The window now; whole seconds, since cursors are."""
     now = run.now().replace(microsecond=0)
     calendar = run.calendar

@@ -241,7 +241,7 @@ class StagedPartition:
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         if self.selection is not None:
             checks = (*checks, self._values_read())
-        of_times = checks_of_times(spec, self.window, self.notes, self.counts)
+        of_times = checks_of_times(spec, self.window, self.counts)
         return (*checks, *of_times)
 
     def _values_read(self) -> Check:

@@ -36,7 +36,6 @@ NOTES: dict[str, Any] = {
     "unproved": "a page was short",
     "tail_rows": 3,
     "bookmark": "abc",
-    "naive_columns": ["at"],
     "fan_out": {"asked": 2, "failed": 1, "failures": []},
     "failed_values": ["b"],
     "not_modified": True,
