@@ -7,6 +7,7 @@ manifests once more. A Dataset reads lazily: if a file has been replaced, build 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -139,20 +140,20 @@ def current(
     :raises ContractBroken: the partitions have no common type, or no such column.
     """
 
+    state = _CurrentState(lake, source, endpoint, columns, deleted=deleted, swept=swept)
     reading: list[Manifest] = []
 
     def read() -> pa.Table:
         if "/" not in endpoint:
-            of = (key, cursor)
             every = [each for each in _some(lake, source, endpoint) if each.partition != without]
             reading[:] = every
-            return _current(lake, source, endpoint, of, columns, every, deleted, swept)
+            return state.of_endpoint(every, key, cursor)
         if key is not None or cursor is not None or without is not None:
             raise ReadRefused(
                 f"`{source}/{endpoint}` is a child table: its current rows are those of its "
                 "endpoint's. Call it without `key`, `cursor` and `without`"
             )
-        return _current_of_table(lake, source, endpoint, columns, reading, deleted, swept)
+        return state.of_table(reading)
 
     return _read_whole(lake, read, reading)
 
@@ -167,88 +168,95 @@ def _read_whole(
         raise no_common_type(error) from error
 
 
-def _current(
-    lake: ObjectStore,
-    source: str,
-    endpoint: str,
-    key_and_cursor: tuple[Sequence[str] | None, str | None],
-    columns: Sequence[str] | None,
-    manifests: list[Manifest],
-    deleted: bool,
-    swept: bool,
-) -> pa.Table:
-    if not manifests:
-        return of_manifests(lake, []).to_table()
-    key, cursor = key_and_cursor
-    by, moves = (key, cursor) if key is not None else _key_and_cursor(manifests[-1], cursor)
-    by = [by] if isinstance(by, str) else by
-    if manifests[-1].endpoint_kind == "snapshot" or not by:
-        manifests = manifests[-1:]
-    rows = of_manifests(lake, manifests)
-    if not any(each.files for each in manifests):
-        return _no_rows(rows.schema, columns)
-    if not by:
-        names = list(columns) if columns is not None else rows.schema.names
-        _check_columns(f"{source}/{endpoint}", rows.schema.names, {"columns": names})
-        return rows.to_table(columns=names)
-    names_by_use = {"key": by, "cursor": [moves] if moves else [], "columns": columns or []}
-    _check_columns(f"{source}/{endpoint}", rows.schema.names, names_by_use)
-    lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
-    # Few bytes in many files: opening each once more costs more than to hold them.
-    at_once = sum(file.bytes for each in manifests for file in each.files) <= _AT_ONCE_BYTES
-    selected = {*columns, *lean} if columns is not None else {*rows.schema.names}
-    first_columns = selected if at_once else lean
-    small = rows.to_table(columns=[name for name in rows.schema.names if name in first_columns])
-    winners = newest_of_each(small, by, moves)
-    small = small.take(winners)
-    deletions = None if swept else gone_keys(lake, source, endpoint, key=by)
-    living = alive(small, by, deletions, tombstones=deleted)
-    if at_once:
-        names = list(columns) if columns is not None else rows.schema.names
-        return small.filter(living).select(names)
-    return _take(rows, winners.filter(living), columns)
+@dataclass(frozen=True)
+class _CurrentState:
+    """Reads the current state of an endpoint, or of a child table: which rows, which columns.
 
-
-def _current_of_table(
-    lake: ObjectStore,
-    source: str,
-    name: str,
-    columns: Sequence[str] | None,
-    reading: list[Manifest],
-    deleted: bool,
-    swept: bool,
-) -> pa.Table:
-    """The rows of a child table that belong to the newest version of their parent.
-
-    A partition has a parent once, so that its children there are those of one version.
+    :ivar deleted: with tombstones. :ivar swept: with keys that a sweep found gone.
     """
-    endpoint, _, table = name.partition("/")
-    reading[:] = parents = _some(lake, source, endpoint)
-    by, moves = _key_and_cursor(parents[-1], None)
-    if parents[-1].endpoint_kind == "snapshot" or not by:
-        parents = parents[-1:]
-    of_table = [of for each in parents if (of := each.of_table(table))]
-    if not of_table:
-        raise _no_table(source, name)
-    rows = of_manifests(lake, of_table, dt=True)
-    names = list(columns) if columns is not None else [n for n in rows.schema.names if n != "dt"]
-    if not any(each.files for each in of_table):
-        return _no_rows(rows.schema, names)
-    _check_columns(f"{source}/{name}", rows.schema.names, {"columns": names})
-    if not by:
-        return rows.to_table(columns=names)
-    parent_rows = of_manifests(lake, parents, dt=True)
-    lean = {*by, moves, EXTRACTED_AT, DELETED, "dt"} & {*parent_rows.schema.names}
-    small = parent_rows.to_table(columns=[n for n in parent_rows.schema.names if n in lean])
-    small = small.take(newest_of_each(small, by, moves))
-    deletions = None if swept else gone_keys(lake, source, endpoint, key=by)
-    living = small.filter(alive(small, by, deletions, tombstones=deleted)).select(["dt", *by])
-    newest = next(each for each in reversed(parents) if table in each.tables)
-    child_names = {column: of for of, column in newest.tables[table].parent.items() if column in by}
-    linked = {"dt", *child_names.values(), *names}
-    children = rows.to_table(columns=[n for n in rows.schema.names if n in linked])
-    living = living.rename_columns(["dt", *(child_names[column] for column in by)])
-    return children_of(children, living).select(names)
+
+    lake: ObjectStore
+    source: str
+    endpoint: str
+    columns: Sequence[str] | None
+    deleted: bool
+    swept: bool
+
+    def of_endpoint(
+        self, manifests: list[Manifest], key: Sequence[str] | None, cursor: str | None
+    ) -> pa.Table:
+        """The newest row of each key that is not deleted."""
+        if not manifests:
+            return of_manifests(self.lake, []).to_table()
+        by, moves = (key, cursor) if key is not None else _key_and_cursor(manifests[-1], cursor)
+        by = [by] if isinstance(by, str) else by
+        if manifests[-1].endpoint_kind == "snapshot" or not by:
+            manifests = manifests[-1:]
+        rows, columns = of_manifests(self.lake, manifests), self.columns
+        if not any(each.files for each in manifests):
+            return _no_rows(rows.schema, columns)
+        name, names = f"{self.source}/{self.endpoint}", columns or ()
+        if not by:
+            names = list(columns) if columns is not None else rows.schema.names
+            _check_columns(name, rows.schema.names, {"columns": names})
+            return rows.to_table(columns=names)
+        names_by_use = {"key": by, "cursor": [moves] if moves else [], "columns": names}
+        _check_columns(name, rows.schema.names, names_by_use)
+        lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
+        # Few bytes in many files: opening each once more costs more than to hold them.
+        at_once = sum(file.bytes for each in manifests for file in each.files) <= _AT_ONCE_BYTES
+        selected = {*columns, *lean} if columns is not None else {*rows.schema.names}
+        first_columns = selected if at_once else lean
+        small = rows.to_table(columns=[name for name in rows.schema.names if name in first_columns])
+        winners = newest_of_each(small, by, moves)
+        small = small.take(winners)
+        living = self._alive(small, by, self.endpoint)
+        if at_once:
+            return small.filter(living).select(
+                list(columns) if columns is not None else rows.schema.names
+            )
+        return _take(rows, winners.filter(living), columns)
+
+    def of_table(self, reading: list[Manifest]) -> pa.Table:
+        """The rows of a child table that belong to the newest version of their parent.
+
+        A partition has a parent once, so that its children there are those of one version.
+
+        :param reading: is filled with the manifests that are read.
+        """
+        endpoint, _, table = self.endpoint.partition("/")
+        reading[:] = parents = _some(self.lake, self.source, endpoint)
+        by, moves = _key_and_cursor(parents[-1], None)
+        if parents[-1].endpoint_kind == "snapshot" or not by:
+            parents = parents[-1:]
+        of_table = [of for each in parents if (of := each.of_table(table))]
+        if not of_table:
+            raise _no_table(self.source, self.endpoint)
+        rows = of_manifests(self.lake, of_table, dt=True)
+        own = [name for name in rows.schema.names if name != "dt"]
+        names = list(self.columns) if self.columns is not None else own
+        if not any(each.files for each in of_table):
+            return _no_rows(rows.schema, names)
+        name = f"{self.source}/{self.endpoint}"
+        _check_columns(name, rows.schema.names, {"columns": names})
+        if not by:
+            return rows.to_table(columns=names)
+        parent_rows = of_manifests(self.lake, parents, dt=True)
+        lean = {*by, moves, EXTRACTED_AT, DELETED, "dt"} & {*parent_rows.schema.names}
+        small = parent_rows.to_table(columns=[n for n in parent_rows.schema.names if n in lean])
+        small = small.take(newest_of_each(small, by, moves))
+        living = small.filter(self._alive(small, by, endpoint)).select(["dt", *by])
+        newest = next(each for each in reversed(parents) if table in each.tables)
+        columns_of_parent = newest.tables[table].parent
+        child_names = {column: of for of, column in columns_of_parent.items() if column in by}
+        linked = {"dt", *child_names.values(), *names}
+        children = rows.to_table(columns=[n for n in rows.schema.names if n in linked])
+        living = living.rename_columns(["dt", *(child_names[column] for column in by)])
+        return children_of(children, living).select(names)
+
+    def _alive(self, rows: pa.Table, key: Sequence[str], endpoint: str) -> pa.Array:
+        deletions = None if self.swept else gone_keys(self.lake, self.source, endpoint, key=key)
+        return alive(rows, key, deletions, tombstones=self.deleted)
 
 
 def _no_table(source: str, name: str) -> ReadRefused:
