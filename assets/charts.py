@@ -133,7 +133,7 @@ def bytes_by_partition(axis: PartitionAxis) -> str:
 def coverage_calendar(axis: PartitionAxis) -> str:
     """Markdown: a cell for each partition; days stand in weeks, from Monday to Sunday."""
 
-    def drawn(most: int, with_names: bool) -> str:
+    def drawn(most: int, *, with_names: bool) -> str:
         shown = axis.last(most)
         places, names, width, height = _grid(shown)
         parts, counts = list[str](), list[str]()
@@ -158,13 +158,15 @@ def coverage_calendar(axis: PartitionAxis) -> str:
         style = "font-family='sans-serif' font-size='10' fill='gray'"
         return _markdown("coverage", width, height, parts, ", ".join(counts), style)
 
-    return _first_that_fits(drawn(most, names) for most in _FEWER for names in (True, False))
+    return _first_that_fits(
+        drawn(most, with_names=names) for most in _FEWER for names in (True, False)
+    )
 
 
 def request_chart(bins: RequestBins, caption: str) -> str:
     """Markdown: bars, the limit as a dashed line, waits (grey) and 429s (red) below."""
 
-    def drawn(merge: int, strips: bool) -> str:
+    def drawn(merge: int, *, strips: bool) -> str:
         some = _merged(bins, merge)
         step = max(1, min(_WIDEST, _WIDTH // len(some.rates)))
         top, width = some.top or 1.0, step * len(some.rates)
@@ -180,7 +182,9 @@ def request_chart(bins: RequestBins, caption: str) -> str:
                 height += _STRIP + 4
         return _markdown("requests over time", width, height, parts, caption)
 
-    return _first_that_fits(drawn(n, strips) for n in (1, 2, 4, 8) for strips in (True, False))
+    return _first_that_fits(
+        drawn(n, strips=strips) for n in (1, 2, 4, 8) for strips in (True, False)
+    )
 
 
 # ---- below: how
@@ -196,7 +200,7 @@ def _bar_chart(
 ) -> str:
     """:param words: the sum of partitions. :param size_of: the size of one bar."""
 
-    def drawn(most: int, gaps: bool) -> str:
+    def drawn(most: int, *, gaps: bool) -> str:
         keys, baseline = axis.last(most).keys, axis.calendar.first
         others = max((values.get(key, 0) for key in keys if key != baseline), default=0)
         top, beyond = max([*(values.get(key, 0) for key in keys), 1]), ""
@@ -213,7 +217,7 @@ def _bar_chart(
         caption = f"{span}: {words(keys)}\n\nfull height: {size_of(top)}{beyond}"
         return _markdown(what, step * len(keys), _PLOT + 2, parts, caption)
 
-    return _first_that_fits(drawn(most, gaps) for most in _FEWER for gaps in (True, False))
+    return _first_that_fits(drawn(most, gaps=gaps) for most in _FEWER for gaps in (True, False))
 
 
 def _first_that_fits(drawn: Iterable[str]) -> str:

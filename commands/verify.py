@@ -25,7 +25,7 @@ def verify(
     :return: 0 if all is as it was committed, 1 if something is damaged or nothing is there.
     """
     endpoints = committed_endpoints(lake, what)
-    damaged = [_endpoint(lake, *each, partitions, as_json) for each in sorted(endpoints)]
+    damaged = [_endpoint(lake, *each, partitions, as_json=as_json) for each in sorted(endpoints)]
     if not damaged:
         where = f" of {what}" if what else ""
         print(f"Nothing{where} is committed in {lake.url()}.", file=sys.stderr)
@@ -33,7 +33,7 @@ def verify(
 
 
 def _endpoint(
-    lake: ObjectStore, source: str, endpoint: str, partitions: Collection[str], as_json: bool
+    lake: ObjectStore, source: str, endpoint: str, partitions: Collection[str], *, as_json: bool
 ) -> int:
     """The number of damaged files and manifests of one endpoint, each printed as it is found."""
     listed = list(lake.list(manifests_folder(source, endpoint)))

@@ -53,7 +53,9 @@ def main(argv: list[str] | None = None) -> None:
     rows = dict(options.rows)
     games = rows.pop("games", 2_000)
     store = Store(
-        sizes(games, options.small, rows), options.seed, Timeline(until_s, options.daily_share)
+        sizes(games, rows, small=options.small),
+        options.seed,
+        Timeline(until_s, options.daily_share),
     )
     settings = EmulatorSettings(
         rate=options.rate,

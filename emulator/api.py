@@ -67,7 +67,7 @@ class Api:
         headers = Headers(scope=scope)
         reply = await self._reply(scope, headers, path.removeprefix("/v4/"), body, chosen)
         gzip = self._settings.gzip and "gzip" in headers.get("accept-encoding", "")
-        outcome, size = await deliver(reply, chosen.fault, gzip, scope, receive, send)
+        outcome, size = await deliver(reply, chosen.fault, scope, receive, send, gzip=gzip)
         self.stats.answered(path, outcome, reply.rows, reply.subqueries, size)
 
     async def _reply(

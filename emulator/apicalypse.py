@@ -232,7 +232,7 @@ class _Parser:
             return ("infix" if trailing else "suffix"), text
         return ("prefix" if trailing else "exact"), text
 
-    def _members(self, field: str, negated: bool) -> Members:
+    def _members(self, field: str, *, negated: bool) -> Members:
         if self._is("!"):
             self._take()
             negated = not negated

@@ -30,7 +30,7 @@ def instead(rule: Rule | None) -> Reply | None:
 
 
 async def deliver(
-    reply: Reply, rule: Rule | None, gzip: bool, scope: Scope, receive: Receive, send: Send
+    reply: Reply, rule: Rule | None, scope: Scope, receive: Receive, send: Send, *, gzip: bool
 ) -> tuple[str, int]:
     """Send it, whole or broken; the status, or the kind of the fault, and the body's bytes."""
     if rule is not None and rule.kind in _ON_THE_WIRE:
@@ -38,6 +38,6 @@ async def deliver(
         await send_broken(rule.kind, stall_s, reply, scope, receive, send)
         return rule.kind, 0
     if rule is not None and rule.kind == "cut_json":
-        await send_reply(Reply(reply.status, reply.body[: len(reply.body) // 2]), send, gzip)
+        await send_reply(Reply(reply.status, reply.body[: len(reply.body) // 2]), send, gzip=gzip)
         return rule.kind, 0
-    return str(reply.status), await send_reply(reply, send, gzip)
+    return str(reply.status), await send_reply(reply, send, gzip=gzip)

@@ -66,7 +66,7 @@ def _elements(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def _negate_if(negated: bool, predicate: Predicate) -> Predicate:
+def _negate_if(predicate: Predicate, *, negated: bool) -> Predicate:
     return (lambda row: not predicate(row)) if negated else predicate
 
 
@@ -74,10 +74,10 @@ def _compare(where: Compare, get: Getter) -> Predicate:
     wanted = where.value
     if where.op in ("=", "!="):
         if wanted is None:
-            return _negate_if(where.op == "!=", lambda row: not _elements(get(row)))
+            return _negate_if(lambda row: not _elements(get(row)), negated=where.op == "!=")
         return _negate_if(
-            where.op == "!=",
             lambda row: any(_same(value, wanted) for value in _elements(get(row))),
+            negated=where.op == "!=",
         )
     if isinstance(wanted, bool | None):
         return lambda row: False
@@ -107,7 +107,7 @@ def _match(where: Match, get: Getter) -> Predicate:
             return text.endswith(wanted)
         return wanted in text if kind == "infix" else text == wanted
 
-    return _negate_if(where.negated, lambda row: any(fits(v) for v in _elements(get(row))))
+    return _negate_if(lambda row: any(fits(v) for v in _elements(get(row))), negated=where.negated)
 
 
 def _members(where: Members, get: Getter) -> Predicate:
@@ -126,4 +126,4 @@ def _members(where: Members, get: Getter) -> Predicate:
             any(_same(element, value) for value in wanted) for element in values
         )
 
-    return _negate_if(where.negated, holds)
+    return _negate_if(holds, negated=where.negated)

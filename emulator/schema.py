@@ -71,7 +71,9 @@ class EmulatedEndpoint:
         return frozenset({*common, *(field.name for field in self.fields)})
 
 
-def sizes(games: int, small: bool = True, given: Mapping[str, int] | None = None) -> dict[str, int]:
+def sizes(
+    games: int, given: Mapping[str, int] | None = None, *, small: bool = True
+) -> dict[str, int]:
     """Rows of each endpoint. `small` shrinks all but games and covers to about 3 times games."""
     scaled = dict(_PER_GAME)
     if small:

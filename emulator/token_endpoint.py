@@ -28,4 +28,4 @@ class TokenEndpoint:
             reply = json_reply(405, {"status": 405, "message": "method not allowed"})
         if reply is None:
             reply = self._tokens.grant({**request.query_params, **form})
-        await deliver(reply, chosen.fault, False, scope, receive, send)
+        await deliver(reply, chosen.fault, scope, receive, send, gzip=False)

@@ -41,9 +41,9 @@ class Protocol(H11Protocol):
         super().connection_lost(exc)
 
 
-async def send_reply(reply: Reply, send: Send, gzip: bool) -> int:
+async def send_reply(reply: Reply, send: Send, *, gzip: bool) -> int:
     """Send it whole; how many bytes the body took. Returns when nearly all of it has left."""
-    body, headers = await _encode(reply, gzip)
+    body, headers = await _encode(reply, gzip=gzip)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     for start in range(0, max(1, len(body)), CHUNK_BYTES):
         chunk = body[start : start + CHUNK_BYTES]
@@ -75,7 +75,7 @@ async def send_broken(
     _close(transport, hard=kind == "reset_mid_body")
 
 
-def _close(transport: asyncio.Transport, hard: bool) -> None:
+def _close(transport: asyncio.Transport, *, hard: bool) -> None:
     if hard:
         sock: Any = transport.get_extra_info("socket")
         linger = struct.pack("ii", 1, 0)
@@ -83,7 +83,7 @@ def _close(transport: asyncio.Transport, hard: bool) -> None:
     transport.abort()
 
 
-async def _encode(reply: Reply, gzip: bool) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+async def _encode(reply: Reply, *, gzip: bool) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     body = reply.body
     headers = [(b"content-type", reply.content_type), *reply.headers]
     if gzip and len(body) >= GZIP_FROM_BYTES:

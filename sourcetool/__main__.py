@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.verb == "validate":
         return validate(console)
     if options.verb == "cache":
-        return cache(options.clear, options.source, options.pattern, console)
+        return cache(options.source, options.pattern, console, clearing=options.clear)
     if options.verb == "sweeps":
         return sweeps(options.endpoint, options.take_back, console)
     if options.verb == "catalogue":

@@ -46,7 +46,7 @@ def _definitions(loaded: LoadedSources) -> dg.Definitions:
     )
 
 
-def cache(clearing: bool, source: str | None, pattern: str | None, console: Console) -> int:
+def cache(source: str | None, pattern: str | None, console: Console, *, clearing: bool) -> int:
     """List or clear entries of ``HEADRACE_CACHE``; 2 if there is none."""
     folder = os.environ.get("HEADRACE_CACHE")
     try:

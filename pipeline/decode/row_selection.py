@@ -110,7 +110,7 @@ def rows_in(body: object, selection: RowSelection, label: str) -> SelectedRows:
 
 def rows_of_value(value: object, selection: RowSelection) -> list[Row]:
     """The rows of a value that has them by itself. :raises RowsMisfit: of another form."""
-    rows = _checked(FORMS[selection.form](value, value, (), selection), selection.may_lack)
+    rows = _checked(FORMS[selection.form](value, value, (), selection), may_lack=selection.may_lack)
     return [row for row in rows if row is not None]
 
 
@@ -253,11 +253,11 @@ def _rows_of_leaf(
         around[name] = next(iter(at_path(body, path, trail)), None)
     return [
         row if row is None or not around else row | around
-        for row in _checked(rows, selection.may_lack)
+        for row in _checked(rows, may_lack=selection.may_lack)
     ]
 
 
-def _checked(rows: Sequence[object], may_lack: bool) -> list[Row | None]:
+def _checked(rows: Sequence[object], *, may_lack: bool) -> list[Row | None]:
     """The rows, each an object, or null where that stands for no row."""
     checked: list[Row | None] = []
     for number, row in enumerate(rows):

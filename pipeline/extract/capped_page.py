@@ -198,11 +198,11 @@ def _members(
         parsed = orjson.loads(bytes(body))
     except orjson.JSONDecodeError:
         return []
-    return [*_walked(parsed, rows_at, 0, lists)]
+    return [*_walked(parsed, rows_at, 0, lists=lists)]
 
 
 def _walked(
-    value: Any, rows_at: tuple[str, ...] | None, depth: int, lists: bool
+    value: Any, rows_at: tuple[str, ...] | None, depth: int, *, lists: bool
 ) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, dict) or depth > _DEEPEST:
         return
@@ -212,4 +212,4 @@ def _walked(
             continue  # the rows
         if lists or not isinstance(member, list):
             yield name, member
-            yield from _walked(member, inner, depth + 1, lists)
+            yield from _walked(member, inner, depth + 1, lists=lists)

@@ -224,7 +224,7 @@ class Feeds:
         self._by_value: dict[str | None, Feed] = {}
 
     @classmethod
-    def of(cls, endpoint: Endpoint, newest_first: bool | None = None) -> "Feeds | None":
+    def of(cls, endpoint: Endpoint, *, newest_first: bool | None = None) -> "Feeds | None":
         """None if the endpoint is no feed.
 
         :param newest_first: an earlier reading has shown that the feed comes so, or that it does

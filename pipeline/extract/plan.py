@@ -191,7 +191,7 @@ def reader_of(
             of_value=of is not None,
             of_parent=of_parent,
         )
-        return _reader(endpoint, guard, window, share, until_sure, guard.pause, feed, progress)
+        return _reader(endpoint, guard, window, share, feed, progress, until_sure=until_sure)
 
     if of is None:
         return reader(pages, window, lambda: ahead, progress=progress)
@@ -222,15 +222,15 @@ def _tells_values(endpoint: Endpoint) -> bool:
 
 def _reader(
     endpoint: Endpoint,
-    pages: PageSource,
+    pages: OutageGuard,
     window: Window,
     ahead: Ahead,
-    until_sure: bool,
-    pause: Pause,
     feed: Feed | None,
     progress: ExtractionProgress | None,
+    *,
+    until_sure: bool,
 ) -> EndpointReader:
-    paging = paging_of(endpoint)
+    paging, pause = paging_of(endpoint), pages.pause
     if endpoint.proven:
         tail = GrowingTail(pages, pages, paging, endpoint.key, pause)
         return ContiguousReader(

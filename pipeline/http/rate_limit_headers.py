@@ -322,11 +322,11 @@ def wait_in(
         return number
     if number is not None:
         unit = next((unit for least, unit in _EPOCHS if number > least), 1.0)
-        return _until(number / unit, headers, now, surely)
+        return _until(number / unit, headers, now, surely=surely)
     if (seconds := duration_in(text)) is not None:
         return seconds
     at = instant_in(text)
-    return None if at is None else _until(at.timestamp(), headers, now, surely)
+    return None if at is None else _until(at.timestamp(), headers, now, surely=surely)
 
 
 def number_in(text: str) -> float | None:
@@ -372,7 +372,7 @@ def instant_in(text: str) -> datetime | None:
 
 
 def _until(
-    at_s: float, headers: Mapping[str, str], now: Callable[[], datetime], surely: bool
+    at_s: float, headers: Mapping[str, str], now: Callable[[], datetime], *, surely: bool
 ) -> float:
     """Seconds until an instant, by the API's clock if it is not ours."""
     ours = now()

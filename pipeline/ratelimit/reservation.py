@@ -83,7 +83,7 @@ class Ring:
 
     __slots__ = ("cap", "cells", "count", "start")
 
-    def __init__(self, cells: memoryview[float], low: bool) -> None:
+    def __init__(self, cells: memoryview[float], *, low: bool) -> None:
         self.cells = cells
         self.start = ring_starts(cells)[low]
         self.count = LOW_COUNT if low else COUNT

@@ -87,16 +87,16 @@ def keep_where(draft: Draft, selector: Component) -> None:
     if len(others) < len(parts):
         draft.doubt(f"the manifest keeps rows by the window: {_line(raw)}")
     if others:
-        _keep(draft, others, raw, bool(selector.get("transform_before_filtering")))
+        _keep(draft, others, raw, transformed=bool(selector.get("transform_before_filtering")))
 
 
-def _keep(draft: Draft, parts: list[Value], raw: Any, transformed: bool) -> None:
+def _keep(draft: Draft, parts: list[Value], raw: Any, *, transformed: bool) -> None:
     reader = _Conditions(_types(draft), frozenset(draft.columns))
     where = _all(map(reader.of, parts))
     if where is None:
         draft.need("computed", "RecordFilter", raw)
         return
-    if made := sorted(_looked_at(where) & _made(draft, where, transformed)):
+    if made := sorted(_looked_at(where) & _made(draft, where, transformed=transformed)):
         draft.need("computed", "RecordFilter", f"by {', '.join(made)}, made here")
         return
     draft.data["where"] = {column: _short(condition) for column, condition in where.items()}
@@ -124,7 +124,7 @@ def _looked_at(where: Where) -> set[str]:
     return {name.partition(".")[0] for name in where}
 
 
-def _made(draft: Draft, where: Where, transformed: bool) -> set[str]:
+def _made(draft: Draft, where: Where, *, transformed: bool) -> set[str]:
     """The columns that are other ones here than those that the manifest's filter looks at."""
     made = {*draft.omitted}
     for name, column in draft.columns.items():

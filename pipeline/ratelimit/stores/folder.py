@@ -215,14 +215,14 @@ class FolderStore(StateStore):
             stat = os.fstat(self._fd)
             if stat.st_nlink == 0:
                 log.warning("%s was deleted: its state is carried on in a new file", self.path)
-                self._follow_new_file(stat.st_size >= 8 * len(self._cells))
+                self._follow_new_file(mapped_whole=stat.st_size >= 8 * len(self._cells))
             elif (
                 stat.st_size < 8 * len(self._cells)
                 or self._cells[state_layout.SHAPE] != self._shape
             ):
                 self._adopt(follow=True)
 
-    def _follow_new_file(self, mapped_whole: bool) -> None:
+    def _follow_new_file(self, *, mapped_whole: bool) -> None:
         """Go on in a new file: no user changes the deleted one without coming here first."""
         before = memoryview(bytes(self._cells) if mapped_whole else b"").cast("d")
         while os.fstat(self._fd).st_nlink == 0:

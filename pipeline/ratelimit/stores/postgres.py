@@ -197,13 +197,13 @@ class PostgresStore(StateStore):
             row = await cursor.fetchone()
             if row is None:
                 raise Retryable(f"The budget {self.name} was deleted from Postgres.", wait_s=1.0)
-            cells, now = self._adopted(bytearray(row[0]), row[1], follow), row[1]
+            cells, now = self._adopted(bytearray(row[0]), row[1], follow=follow), row[1]
             result = change(cells, now)
             await connection.execute(_WRITE, (cells.cast("B"), self.name))
             await connection.execute("COMMIT")
             return result
 
-    def _adopted(self, state: bytearray, now: float, follow: bool) -> memoryview[float]:
+    def _adopted(self, state: bytearray, now: float, *, follow: bool) -> memoryview[float]:
         cells = memoryview(state)[: len(state) // 8 * 8].cast("d")
         has_shape = follow and len(cells) > state_layout.SHAPE
         if has_shape and cells[state_layout.SHAPE] == self._shape:
