@@ -47,10 +47,11 @@ class BookmarkCursor(Model):
     A kind is one class, registered under the name that the YAML calls it by. An API that counts its
     changes, and says in a header how far it has come::
 
-        from typing import ClassVar, Literal
+        from typing import Literal
 
         from pipeline.bookmarks.base import BOOKMARKS, BookmarkCursor
         from pipeline.pagination.page import PageContent
+        from pipeline.partitions.bookmark import BookmarkSpan
 
 
         @BOOKMARKS.register("revision")
@@ -64,6 +65,11 @@ class BookmarkCursor(Model):
 
             def of_page(self, content: PageContent) -> str | None:
                 return content.headers.get(self.header.lower())
+
+            def ended(
+                self, span: BookmarkSpan | None, *, of_page: str | None, greatest: int | None
+            ) -> int | str | None:
+                return of_page
 
     :ivar noun: what the value is called in sentences.
     :ivar in_order: pages bring changes in the order in which they happened: of rows with one key

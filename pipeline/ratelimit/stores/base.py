@@ -7,6 +7,16 @@ Most kinds are a ``StateStore``: their state is one row of cells (``state_layout
 the reservation runs on it. Such a kind says how one user at a time changes the row, and how a
 permit is taken. The whole of one, for the users of one process:
 
+    from time import monotonic
+    from typing import ClassVar, TypeVar
+
+    from pipeline.ratelimit import reservation, state_layout
+    from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, StateStore
+    from pipeline.ratelimit.usage_stats import Minute, last_hour
+
+    T = TypeVar("T")
+
+
     @BUDGET_STORES.register("dict")  # HEADRACE_BUDGET=dict://anything
     class DictStore(StateStore):
         rows: ClassVar[dict[str, memoryview]] = {}
