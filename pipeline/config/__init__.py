@@ -16,7 +16,7 @@ in and turns each mistake into one sentence with file, line and a hint for a wro
 
 from pipeline.config.broken_source import BrokenSource
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.folders import LoadedSources, load_all, load_sources
+from pipeline.config.folders import LoadedSources, load_all
 from pipeline.config.loader import load_source
 from pipeline.config.source import Source
 
@@ -27,5 +27,4 @@ __all__ = [
     "Source",
     "load_all",
     "load_source",
-    "load_sources",
 ]

@@ -175,17 +175,6 @@ def _together(name: str, broken: Sequence[BrokenSource]) -> BrokenSource:
     return replace(timed, name=name, reason="\n".join(each.reason for each in broken))
 
 
-def load_sources(places: Sequence[str], env: Mapping[str, str]) -> tuple[Source, ...]:
-    """All sources of files and folders, by name.
-
-    :raises ConfigError: all mistakes of all files, one a line.
-    """
-    loaded = load_all(places, env)
-    if loaded.broken:
-        raise ConfigError(loaded.mistakes)
-    return loaded.sources
-
-
 def files_in(places: Sequence[str]) -> Iterator[Path]:
     """The YAML files that there are."""
     for place in places:

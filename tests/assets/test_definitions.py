@@ -15,7 +15,7 @@ import pytest
 
 from assets.failures import MAX_RETRIES
 from assets.partitions import partitions_of
-from pipeline.config import load_sources
+from pipeline.config import load_all
 from pipeline.config.source import BackfillConfig, Source
 from tests.assets.support import IGDB, ROOT, day
 
@@ -47,7 +47,7 @@ def load(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> dg.Def
 
 @pytest.fixture(scope="module")
 def source() -> Source:
-    found = load_sources((SETTINGS["HEADRACE_SOURCES"],), SETTINGS)
+    found = load_all((SETTINGS["HEADRACE_SOURCES"],), SETTINGS).sources
     return next(one for one in found if one.source == "igdb")
 
 

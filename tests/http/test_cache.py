@@ -437,7 +437,7 @@ def test_the_commands(api: Api, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> 
 
     def said(clearing: bool, source: str | None = None, pattern: str | None = None) -> str:
         console = Console(file=(text := io.StringIO()), width=200)
-        assert cache(clearing, source, pattern, console) == 0
+        assert cache(source, pattern, console, clearing=clearing) == 0
         return text.getvalue()
 
     assert "shop/posts/1/votes" in said(False)
@@ -456,7 +456,7 @@ def test_the_commands(api: Api, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_a_folder_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEADRACE_CACHE", raising=False)
     console = Console(file=(text := io.StringIO()), width=200)
-    assert cache(False, None, None, console) == 2
+    assert cache(None, None, console, clearing=False) == 2
     assert "HEADRACE_CACHE is not set" in text.getvalue()
 
 

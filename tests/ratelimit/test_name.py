@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_source, load_sources
+from pipeline.config import load_all, load_source
 from pipeline.config.folders import budget_name
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 
@@ -94,7 +94,7 @@ def test_the_stricter_limits_hold_for_all_of_a_budget_and_it_is_said(
 ) -> None:
     limited(tmp_path, "a", "{windows: [{requests: 9, per_s: 1}], in_flight: 2}")
     limited(tmp_path, "b", "{windows: [{requests: 20, per_s: 1}, {requests: 99, per_s: 60}]}", "v2")
-    one, two = load_sources((str(tmp_path),), {})
+    one, two = load_all((str(tmp_path),), {}).sources
     for source in (one, two):
         found = sorted((w.requests, w.per_s) for w in source.limits.windows)
         assert found == [(9, 1.0), (99, 60.0)]
@@ -108,7 +108,7 @@ def test_a_budget_has_the_name_that_the_yaml_gives(
 ) -> None:
     limited(tmp_path, "a", "{windows: [{requests: 9, per_s: 1}], budget: slow}")
     limited(tmp_path, "b", "{windows: [{requests: 20, per_s: 1}], budget: fast}")
-    one, two = load_sources((str(tmp_path),), {})
+    one, two = load_all((str(tmp_path),), {}).sources
     assert (budget_name(one), budget_name(two)) == ("named-slow", "named-fast")
     assert [w.requests for w in (*one.limits.windows, *two.limits.windows)] == [9, 20]
     assert caplog.text == ""
