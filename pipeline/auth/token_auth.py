@@ -147,6 +147,7 @@ class TokenAuth(httpx.Auth):
         self._refused: AuthError | None = None
         self._failure: Exception | None = None
         self._number = 0  # of the token
+        self._use = self._use_of(0)
         self._fetched = 0  # the newest token that this process fetched itself
         self._is_dead = False  # no token was fetched since the API called one dead
         self._replacement = 0  # the token that was fetched since
@@ -180,14 +181,15 @@ class TokenAuth(httpx.Auth):
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         since = self._failure
-        async with self._turn():
-            self._raise_if_refused()
-            if not self._is_good:
-                self._raise_if_failed(since)
-                await self._pause.wait()
-                async with self._alone():
-                    if not self._is_good:
-                        await self._keep((yield self._token_request()))
+        if not self._is_good or self._refused or self._lock.locked():
+            async with self._turn():
+                self._raise_if_refused()
+                if not self._is_good:
+                    self._raise_if_failed(since)
+                    await self._pause.wait()
+                    async with self._alone():
+                        if not self._is_good:
+                            await self._keep((yield self._token_request()))
         for attempt in count(1):
             response = yield self._signed(request)
             if response.status_code != 401:
@@ -239,8 +241,16 @@ class TokenAuth(httpx.Auth):
         is_new = saved.access not in self._tokens
         self._tokens |= {saved.refresh, saved.access}
         if left_s > 0 and is_new:
-            self._token, self._number = saved.access, self._number + 1
+            self._exchange(saved.access)
             self._good_until = self._clock() + left_s
+
+    def _exchange(self, token: str) -> None:
+        """Take a token in place of the one before."""
+        self._token, self._number = token, self._number + 1
+        self._use = self._use_of(self._number)
+
+    def _use_of(self, number: int) -> TokenUse:
+        return TokenUse(partial(self.note_dead, number), partial(self.note_accepted, number))
 
     @property
     def _is_good(self) -> bool:
@@ -257,16 +267,16 @@ class TokenAuth(httpx.Auth):
 
     def _signed(self, request: httpx.Request) -> httpx.Request:
         self._sign(request)
-        request.headers.update(self._extra)
+        for name, value in self._extra.items():
+            request.headers[name] = value
         # No closure over the request: in a circle it would keep the bodies of its batch.
         request.extensions = {**request.extensions, SIGN: self._sign}
         return request
 
     def _sign(self, request: httpx.Request) -> None:
-        request.headers[self._grant.name] = self._signature
-        number = self._number
-        use = TokenUse(partial(self.note_dead, number), partial(self.note_accepted, number))
-        request.extensions = {**request.extensions, SIGNED_BY: use}
+        if request.extensions.get(SIGNED_BY) is not self._use:
+            request.headers[self._grant.name] = self._signature
+            request.extensions = {**request.extensions, SIGNED_BY: self._use}
 
     def _token_request(self) -> httpx.Request:
         request = self._grant.request(self._refresh)
@@ -309,7 +319,7 @@ class TokenAuth(httpx.Auth):
         self._pause.end()
         left_s = token.lifetime_s - min(self._renew_before_s, token.lifetime_s / 2)
         self._warn_if_lost(token.refresh)
-        self._token, self._number = token.text, self._number + 1
+        self._exchange(token.text)
         self._fetched = self._number
         if self._is_dead:
             self._replacement, self._is_dead = self._number, False

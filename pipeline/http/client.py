@@ -354,7 +354,7 @@ class Client:
         response = await self._http.send(request)
         facts = response.extensions
         body = await read_body(response, facts[WHOLE], self._body_limit)
-        headers = dict(response.headers)
+        headers = dict(response.headers.items())
         self._sets_cookies = self._sets_cookies or "set-cookie" in headers
         return HttpResponse(
             response.status_code,

@@ -6,7 +6,7 @@ slot, and those that an API asks for (Retry-After), are not its own: others make
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 
@@ -33,8 +33,16 @@ class ReadingTime:
             self._adjust()
             _CURRENT.reset(token)
 
-    def count(self, *, requests: int = 0, waiting: int = 0) -> None:
-        """So many more requests are under way, and so many more of them wait for their turn."""
+    @contextmanager
+    def count(self, *, requests: int = 0, waiting: int = 0) -> Iterator[None]:
+        """A block in which so many more requests are under way, or wait for their turn."""
+        self._add(requests, waiting)
+        try:
+            yield
+        finally:
+            self._add(-requests, -waiting)
+
+    def _add(self, requests: int, waiting: int) -> None:
         self._requests, self._waiting = self._requests + requests, self._waiting + waiting
         self._adjust()
 
@@ -54,27 +62,13 @@ class ReadingTime:
 _CURRENT: ContextVar[ReadingTime | None] = ContextVar("reading_time", default=None)
 
 
-@contextmanager
-def request_of_reading() -> Iterator[None]:
+def request_of_reading() -> AbstractContextManager[None]:
     """A request is under way until its response has been read."""
-    if (reading := _CURRENT.get()) is None:
-        yield
-        return
-    reading.count(requests=1)
-    try:
-        yield
-    finally:
-        reading.count(requests=-1)
+    reading = _CURRENT.get()
+    return nullcontext() if reading is None else reading.count(requests=1)
 
 
-@contextmanager
-def waits_for_turn() -> Iterator[None]:
+def waits_for_turn() -> AbstractContextManager[None]:
     """A request of the reading waits until it may be sent."""
-    if (reading := _CURRENT.get()) is None:
-        yield
-        return
-    reading.count(waiting=1)
-    try:
-        yield
-    finally:
-        reading.count(waiting=-1)
+    reading = _CURRENT.get()
+    return nullcontext() if reading is None else reading.count(waiting=1)

@@ -14,6 +14,7 @@ run. With cookies an API can change what later requests mean, or make them too l
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -33,6 +34,8 @@ _DEFAULT_HEADERS: Final = {
     "User-Agent": "headrace",
 }
 """Those of httpx: it decompresses what it names."""
+_WITH_CONTENT: Final = ("POST", "PUT", "PATCH")
+"""Methods whose requests say how long their content is, also if there is none."""
 MAX_COOKIE_BYTES: Final = 8192
 """Of all cookies together: many servers refuse longer headers."""
 T = TypeVar("T")
@@ -56,6 +59,7 @@ class HttpSession:
         self._transport = transport
         self._cookies = _ResponseCookies(_few_cookies() if cookies else CookieJar(_NoCookies()))
         self._headers = _by_lower_name(_DEFAULT_HEADERS) | _by_lower_name(headers or {})
+        self._merged_headers = lru_cache(maxsize=256)(self._merge_headers)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -73,11 +77,24 @@ class HttpSession:
         self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None
     ) -> httpx.Request:
         """A request with the headers and cookies of the session, not signed yet."""
-        merged = self._headers | _by_lower_name(headers)
-        request = httpx.Request(method, url, headers=[*merged.values()], content=content)
+        request = httpx.Request(
+            method,
+            url,
+            headers=self._merged_headers(url.netloc, tuple(headers.items())),
+            stream=httpx.ByteStream(content or b""),
+        )
+        request.read()
+        if content or request.method in _WITH_CONTENT:
+            request.headers["Content-Length"] = str(len(content or b""))
         if len(self._cookies.jar):
             self._cookies.set_cookie_header(request)
         return request
+
+    def _merge_headers(self, host: bytes, headers: tuple[tuple[str, str], ...]) -> httpx.Headers:
+        """The headers of a request without those of its content: most pages have the same."""
+        merged = self._headers | _by_lower_name(dict(headers))
+        sent = httpx.Headers([*merged.values()])
+        return sent if "Host" in sent else httpx.Headers([(b"Host", host), *sent.raw])
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Sign a request and send it, with the requests that the signer needs before or after it.

@@ -23,7 +23,7 @@ docs/decisions/0007-fast-path.md.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
 from time import monotonic
 from types import SimpleNamespace
@@ -210,8 +210,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if request.url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"{request.url.scheme} is not HTTP", request=request)
         try:
-            with _as_httpx(request):
-                response = await self._sent(request)
+            response = await self._sent(request)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_httpx(error, request) from error
         except ValueError as error:  # also for a host that none can have: a UnicodeError
             raise httpx.UnsupportedProtocol(str(error), request=request) from error
         return httpx.Response(
@@ -222,22 +223,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def _sent(self, request: httpx.Request) -> aiohttp.ClientResponse:
-        waits = request.extensions.get("timeout", {})
-        body = await request.aread() or None
+        headers, waits = request.headers, request.extensions.get("timeout", {})
+        encoding, body = headers.encoding, await request.aread() or None
         return await self._open_session().request(
             request.method,
             _wire_url(str(request.url)),
-            headers=list(request.headers.multi_items()),
+            headers=[
+                (name.decode(encoding), value.decode(encoding)) for name, value in headers.raw
+            ],
             data=body,
             skip_auto_headers=_ADDED_BY_AIOHTTP,
             allow_redirects=False,
             proxy=self._proxies.url_for(request.url),
             trace_request_ctx=(request.extensions.get("trace"), body is not None),
-            timeout=aiohttp.ClientTimeout(
-                connect=waits.get("pool"),
-                sock_connect=waits.get("connect"),
-                sock_read=waits.get("read"),
-            ),
+            timeout=_timeout(waits.get("pool"), waits.get("connect"), waits.get("read")),
         )
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -286,9 +285,12 @@ class _Body(httpx.AsyncByteStream):
         self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx(self._request):
-            async for chunk in self._response.content.iter_chunked(_CHUNK_BYTES):
+        content = self._response.content
+        try:
+            while chunk := await content.read(_CHUNK_BYTES):
                 yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_httpx(error, self._request) from error
 
     async def aclose(self) -> None:
         self._response.close()  # a connection whose response was read to its end is back already
@@ -298,6 +300,13 @@ class _Body(httpx.AsyncByteStream):
 def _wire_url(url: str) -> yarl.URL:
     """The URL as it is written. Of pages that are asked for in a body it is always the same."""
     return yarl.URL(url, encoded=True)
+
+
+@lru_cache(maxsize=16)
+def _timeout(
+    pool: float | None, connect: float | None, read: float | None
+) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=pool, sock_connect=connect, sock_read=read)
 
 
 def _tracing() -> aiohttp.TraceConfig:
@@ -315,13 +324,9 @@ async def _headers_left(_: object, context: SimpleNamespace, sent: object) -> No
         await trace("http11.send_request_headers.complete", {"return_value": None})
 
 
-@contextmanager
-def _as_httpx(request: httpx.Request) -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as error:
-        kind = next(kind for ours, kind in _ERRORS if isinstance(error, ours))
-        raise kind(str(error) or type(error).__name__, request=request) from error
+def _as_httpx(error: Exception, request: httpx.Request) -> httpx.TransportError:
+    kind = next(kind for ours, kind in _ERRORS if isinstance(error, ours))
+    return kind(str(error) or type(error).__name__, request=request)
 
 
 LATE: Final = "headrace.late"
@@ -354,16 +359,18 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not self.counts(request):
             return await self._inner.handle_async_request(request)
-        async with AsyncExitStack() as turn:
-            with waits_for_turn():
-                grant = await turn.enter_async_context(self._budget.request())
+        with waits_for_turn():
+            grant = await self._budget.acquire()
+        try:
             if sign := request.extensions.get(SIGN):
                 sign(request)
             with leaving(_final(request), lambda: self._budget.departed(grant)) as sent:
                 response = await self._inner.handle_async_request(sent)
-            response.extensions[WAITED_SLOT_S] = grant.waited_slot_s
-            if self._free_304 and response.status_code == 304:
-                self._budget.not_counted(grant)
+        finally:
+            self._budget.release(grant)
+        response.extensions[WAITED_SLOT_S] = grant.waited_slot_s
+        if self._free_304 and response.status_code == 304:
+            self._budget.not_counted(grant)
         return response
 
     def counts(self, request: httpx.Request) -> bool:

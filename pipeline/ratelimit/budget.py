@@ -201,8 +201,17 @@ class Budget:
     @asynccontextmanager
     async def request(self) -> AsyncIterator[SendGrant]:
         """Wait for a permit and a send slot; send on entering. The exit frees the permit."""
+        grant = await self.acquire()
+        try:
+            yield grant
+        finally:
+            self.release(grant)
+
+    async def acquire(self) -> SendGrant:
+        """Wait for a permit and a send slot, and send at once; then ``release`` the grant."""
         began = monotonic()
-        async with self._local:
+        await self._local.acquire()
+        try:
             queued = monotonic()
             async with self._turn:
                 first = monotonic()
@@ -211,18 +220,24 @@ class Budget:
                     permit = await self._permits.take()
                     permitted = monotonic()
                     send_id = await self._slot_with(permit)
-            granted = monotonic()
-            grant = SendGrant(
-                waited_permit_s=queued - began + permitted - first,
-                waited_slot_s=first - queued + granted - permitted,
-                departed_at=granted,
-                send_id=send_id,
-            )
-            self._recorder.sent(time(), grant)
-            try:
-                yield grant
-            finally:
-                self._permits.free(permit)
+        except BaseException:
+            self._local.release()
+            raise
+        granted = monotonic()
+        grant = SendGrant(
+            waited_permit_s=queued - began + permitted - first,
+            waited_slot_s=first - queued + granted - permitted,
+            departed_at=granted,
+            send_id=send_id,
+            permit=permit,
+        )
+        self._recorder.sent(time(), grant)
+        return grant
+
+    def release(self, grant: SendGrant) -> None:
+        """Free the permit of a request whose response has come, or that failed."""
+        self._permits.free(grant.permit)
+        self._local.release()
 
     def departed(self, grant: SendGrant) -> asyncio.Task[None] | None:
         """Record that the request leaves now: if that is late, it counts from now on.

@@ -23,12 +23,14 @@ class SendGrant:
     :ivar waited_slot_s: the wait for a send slot.
     :ivar departed_at: on the monotonic clock: when it was granted, or left, if that was later.
     :ivar send_id: by which the store knows the request.
+    :ivar permit: the permit in flight that it holds.
     """
 
     waited_permit_s: float
     waited_slot_s: float
     departed_at: float = 0.0
     send_id: float | str = 0.0
+    permit: int = 0
 
 
 class Minute(NamedTuple):
