@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from local.services import S3, seaweedfs
 from pipeline.lake.s3 import Lake
@@ -21,6 +22,10 @@ from tests.support.identities import READER
 
 _numbers = count()
 _FOLDER = pytest.StashKey[Path]()
+
+# No example of a property has a time to keep: the machine may be busy.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -662,7 +662,6 @@ def test_what_would_be_right_is_said_though_a_setting_is_like_it(tmp_path: Path)
 
 FUZZ = settings(
     max_examples=40 * THOROUGH,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decode.shape import Column, Shape
@@ -132,7 +132,6 @@ def same_json(one: Any, other: Any) -> bool:
 
 
 @given(DECLARED, st.lists(VALUES, min_size=1, max_size=3))
-@settings(deadline=None)
 def test_a_value_lands_faithfully_or_is_refused(text: str, values: list[Any]) -> None:
     try:
         landed, _ = land(text, values)
@@ -143,7 +142,6 @@ def test_a_value_lands_faithfully_or_is_refused(text: str, values: list[Any]) ->
 
 
 @given(st.data(), DECLARED)
-@settings(deadline=None)
 def test_the_fast_way_and_the_exact_way_agree(data: st.DataObject, text: str) -> None:
     values = data.draw(st.lists(fitting(text), min_size=1, max_size=4))
     landed, converted = land(text, values)

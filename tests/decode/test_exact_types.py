@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decode.shape import Column, Shape
@@ -90,7 +90,6 @@ def test_is_refused(text: str, cell: str, sentence: str, exact: bool) -> None:
 
 
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=4), min_size=1))
-@settings(deadline=None)
 def test_decimals_by_both_ways(values: list[Decimal]) -> None:
     cells = [format(value, "f") for value in values]
     try:
@@ -103,7 +102,6 @@ def test_decimals_by_both_ways(values: list[Decimal]) -> None:
 
 
 @given(st.lists(st.binary(), min_size=1), st.lists(st.times(), min_size=1))
-@settings(deadline=None)
 def test_bytes_and_times_come_back(data: list[bytes], times: list[time]) -> None:
     for exact in (False, True):
         texts = [json.dumps(base64.b64encode(one).decode()) for one in data]

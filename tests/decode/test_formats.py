@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -34,7 +34,6 @@ def decoder_of(kind: str, shape: Shape, **said: Any) -> Decoder:
 
 
 @given(st.lists(ROWS, max_size=5))
-@settings(deadline=None)
 def test_lines_are_what_a_list_would_be(rows: list[dict[str, Any]]) -> None:
     lines = decoder_of("jsonl", Shape(infer=True))
     whole = DEFAULT_FORMAT.decoder(Shape(infer=True), label="api/things")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decode import DEFAULT_FORMAT, DecodedPage
@@ -335,7 +335,6 @@ SEEDS = [
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='[]{}:,"\\0123eE.+-ntfaul \n', max_size=30))
-@settings(deadline=None)
 def test_any_bytes_are_a_page_or_one_of_two_errors(body: bytes | str) -> None:
     expect_one_of_two(body if isinstance(body, bytes) else body.encode())
 
@@ -346,7 +345,6 @@ def test_any_bytes_are_a_page_or_one_of_two_errors(body: bytes | str) -> None:
     st.integers(0, 10),
     st.binary(max_size=3) | st.sampled_from([b'"', b"[", b"}", b"1e999", b"NaN", b"{}", b"null"]),
 )
-@settings(deadline=None)
 def test_a_mangled_page_is_a_page_or_one_of_two_errors(
     seed: bytes, at: int, drop: int, insert: bytes
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decode import fast_path
@@ -62,7 +62,6 @@ def outcome(pages: list[list[dict[str, Any]]], order: list[int]) -> Any:
 
 
 @given(st.lists(st.lists(ROWS | WILD, max_size=3), min_size=1, max_size=4), st.randoms())
-@settings(deadline=None)
 def test_the_order_of_pages_changes_nothing(
     pages: list[list[dict[str, Any]]], rng: random.Random
 ) -> None:
@@ -73,7 +72,6 @@ def test_the_order_of_pages_changes_nothing(
 
 
 @given(st.lists(st.lists(ROWS, min_size=1, max_size=3), min_size=1, max_size=4))
-@settings(deadline=None)
 def test_what_is_read_is_what_was_sent(pages: list[list[dict[str, Any]]]) -> None:
     found = outcome(pages, list(range(len(pages))))
     if found is None:
@@ -306,7 +304,6 @@ def test_rows_without_members_are_rows() -> None:
 
 
 @given(VALUES, VALUES, VALUES)
-@settings(deadline=None)
 def test_join_is_a_semilattice(a: object, b: object, c: object) -> None:
     def all_of(*values: object) -> pa.DataType | None:
         of = pa.null()
@@ -323,7 +320,6 @@ def test_join_is_a_semilattice(a: object, b: object, c: object) -> None:
 
 @pytest.mark.slow
 @given(st.lists(LISTS, max_size=4))
-@settings(deadline=None)
 def test_adapt_keeps_values(rows: list[object]) -> None:
     of = pa.null()
     arrays = []

@@ -4,7 +4,7 @@ import contextlib
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decode.types import INTEGERS, member_text, parse_type
@@ -39,7 +39,6 @@ def nested(types: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 @given(st.recursive(st.sampled_from(SCALARS), nested, max_leaves=8))
-@settings(deadline=None)
 def test_the_text_of_a_type_is_its_normal_form(text: str) -> None:
     declared = parse_type(text)
     assert declared.text == text
@@ -96,7 +95,6 @@ def test_a_wrong_text_is_one_clear_sentence(text: str, sentence: str) -> None:
 
 
 @given(st.text() | st.text("list<>struc:[],ainm64% "))
-@settings(deadline=None)
 def test_any_text_is_a_type_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert parse_type(text).text

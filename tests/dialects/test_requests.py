@@ -315,7 +315,7 @@ def read_back(form: str, text: str) -> datetime:
 
 
 @pytest.mark.slow
-@settings(max_examples=300 * THOROUGH, deadline=None)
+@settings(max_examples=300 * THOROUGH)
 @given(st.data())
 def test_the_interval_asked_for_covers_the_window_and_neighbours_double_nothing(
     data: st.DataObject,

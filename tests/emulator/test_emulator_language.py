@@ -191,7 +191,7 @@ def naive(tree: Any, row: dict[str, Any]) -> Any:
 
 @pytest.mark.slow
 @given(TREES, st.lists(ROWS, max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_evaluator_agrees_with_a_naive_one(tree: Any, rows: list[dict[str, Any]]) -> None:
     where = as_text(tree)
     for row in rows:
@@ -225,7 +225,7 @@ def indexed_text(tree: Any) -> str:
 
 
 @given(CONDITIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_indexes_find_what_a_scan_finds(tree: Any) -> None:
     where = parse(f"where {indexed_text(tree)};").where
     assert where is not None

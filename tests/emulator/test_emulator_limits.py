@@ -16,7 +16,7 @@ from emulator.stats import most_in_window
     st.integers(1, 5),
     st.floats(0.1, 2),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_window_ever_holds_more_and_none_is_refused_in_vain(
     gaps: list[float], rate: int, per_s: float
 ) -> None:

@@ -61,7 +61,7 @@ def read(model: Moving, limit: int, position: Any = None, stop_after: int = 0) -
 
 
 @pytest.mark.slow
-@settings(max_examples=150 * THOROUGH, deadline=None)
+@settings(max_examples=150 * THOROUGH)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(1, 60),

@@ -97,7 +97,7 @@ def models(draw: st.DrawFn) -> tuple[Moving, Paging, int, bool, int]:
 
 
 @pytest.mark.slow
-@settings(max_examples=400 * THOROUGH, deadline=None)
+@settings(max_examples=400 * THOROUGH)
 @given(models())
 def test_rows_that_were_there_throughout_arrive_once_in_order(
     case: tuple[Moving, Paging, int, bool, int],
@@ -122,7 +122,7 @@ def test_an_offset_behind_deleted_rows_is_gone_on_with_by_the_key(seed: int) -> 
     check(model, keys)
 
 
-@settings(max_examples=40 * THOROUGH, deadline=None)
+@settings(max_examples=40 * THOROUGH)
 @given(models(), st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_a_later_try_goes_on_where_one_stopped_while_rows_move(
     case: tuple[Moving, Paging, int, bool, int], stops: list[int]
@@ -169,7 +169,7 @@ def at_most(times: int, fault: Fault) -> Fault:
 
 
 @pytest.mark.slow
-@settings(max_examples=150 * THOROUGH, deadline=None)
+@settings(max_examples=150 * THOROUGH)
 @example(  # what lay behind the first key is gone, and another row came before it
     kind="keyset", fault=0, counts=False, count=4, limit=2, ranges=1, ahead=1, at={2}, changes=5,
     seed=1651,
@@ -237,7 +237,7 @@ class Hiding(Moving):
         return sum(row % self.every > 0 for row in self._matching(request))
 
 
-@settings(max_examples=40 * THOROUGH, deadline=None)
+@settings(max_examples=40 * THOROUGH)
 @given(
     count=st.integers(20, 60),
     every=st.integers(3, 9),
@@ -344,7 +344,7 @@ WRONG_COUNTS: dict[str, Callable[[int], int]] = {
 }
 
 
-@settings(max_examples=40 * THOROUGH, deadline=None)
+@settings(max_examples=40 * THOROUGH)
 @given(
     kind=st.sampled_from(["offset", "offset, no seek", "keyset"]),
     wrong=st.sampled_from(sorted(WRONG_COUNTS)),
@@ -377,7 +377,7 @@ def test_a_wrong_count_costs_no_row_and_few_requests(
     assert model.requests <= 30 + 8 * (count // (limit - 1) + 1) + 12 * changes + 2 * ahead
 
 
-@settings(max_examples=40 * THOROUGH, deadline=None)
+@settings(max_examples=40 * THOROUGH)
 @given(
     kind=st.sampled_from(["offset", "offset, no seek", "keyset"]),
     cap=st.integers(2, 6),

@@ -90,7 +90,7 @@ async def read(each: FanOutReader, position: Any, stop_after: int | None) -> tup
     return found, at
 
 
-@settings(max_examples=100 * THOROUGH, deadline=None)
+@settings(max_examples=100 * THOROUGH)
 @given(
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from([*MODELS]),

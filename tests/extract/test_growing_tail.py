@@ -122,7 +122,7 @@ def read(
 
 
 @pytest.mark.slow
-@settings(max_examples=40 * THOROUGH, deadline=None)
+@settings(max_examples=40 * THOROUGH)
 @given(
     kind=st.sampled_from(KINDS),
     rows=st.integers(0, 300),

@@ -81,7 +81,7 @@ def same(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(SHAPES),
     st.lists(st.lists(ROWS, min_size=1, max_size=3), min_size=4, max_size=7),
@@ -100,7 +100,7 @@ def test_together_they_are_what_they_are_alone(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(SHAPES[:3]), st.lists(BENT | st.just(b'[{"id":5}]'), min_size=2, max_size=4))
 def test_no_body_reaches_into_the_next(shape: Shape, bodies: list[bytes]) -> None:
     reader, other = reader_of(shape), reader_of(shape)

@@ -43,7 +43,7 @@ def others() -> set["asyncio.Task[object]"]:
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
-@settings(max_examples=60 * THOROUGH, deadline=None)
+@settings(max_examples=60 * THOROUGH)
 @given(
     st.integers(0, 2**32),
     st.lists(st.integers(0, 6), max_size=20),
@@ -69,7 +69,7 @@ def test_items_come_in_order_and_few_are_made_ahead(
     asyncio.run(run())
 
 
-@settings(max_examples=60 * THOROUGH, deadline=None)
+@settings(max_examples=60 * THOROUGH)
 @given(
     st.integers(0, 2**32),
     st.lists(st.integers(0, 6), max_size=20),

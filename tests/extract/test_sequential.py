@@ -117,7 +117,7 @@ def read_all(
 
 
 @pytest.mark.slow
-@settings(max_examples=60 * THOROUGH, deadline=None)
+@settings(max_examples=60 * THOROUGH)
 @given(
     count=st.integers(0, 60),
     gone=st.integers(0, 3),
@@ -216,7 +216,7 @@ def test_a_wrong_count_is_not_a_proof() -> None:
     assert reader.progress.passes == 3
 
 
-@settings(max_examples=60 * THOROUGH, deadline=None)
+@settings(max_examples=60 * THOROUGH)
 @given(
     count=st.integers(0, 60),
     changes=st.integers(0, 20),
@@ -251,7 +251,7 @@ def test_token_chains_bring_what_was_there_throughout_once_also_in_two_tries(
 
 
 @pytest.mark.slow
-@settings(max_examples=60 * THOROUGH, deadline=None)
+@settings(max_examples=60 * THOROUGH)
 @given(
     count=st.integers(0, 60),
     changes=st.integers(0, 10),

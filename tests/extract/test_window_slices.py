@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.request import WindowFormat
@@ -47,7 +47,6 @@ def read(form: WindowFormat, written: str | int) -> datetime:
     return datetime.strptime(str(written), form.format)  # noqa: DTZ007 - a wall clock
 
 
-@settings(deadline=None)
 @given(
     seconds=st.integers(1, 400 * 86_400),
     until=st.integers(0, 400 * 86_400),

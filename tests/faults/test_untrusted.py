@@ -250,9 +250,7 @@ _values = st.recursive(
 )
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=300) | st.binary(max_size=200))
 def test_any_text_is_a_source_or_one_sentence(tmp_path: Path, text: str | bytes) -> None:
     path = tmp_path / "odd.yaml"
@@ -261,9 +259,7 @@ def test_any_text_is_a_source_or_one_sentence(tmp_path: Path, text: str | bytes)
         load_source(path, {})
 
 
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_source_with_anything_anywhere_is_a_source_or_one_sentence(
     tmp_path: Path, data: st.DataObject

@@ -41,7 +41,7 @@ def today(calendar: Calendar, now: datetime) -> date:
 
 
 @pytest.mark.slow
-@settings(max_examples=200 * THOROUGH, deadline=None)
+@settings(max_examples=200 * THOROUGH)
 @given(
     zone=st.sampled_from(ZONES),
     start=st.sampled_from(STARTS),
@@ -157,7 +157,7 @@ class Runs:
 
 
 @pytest.mark.slow
-@settings(max_examples=300 * THOROUGH, deadline=None)
+@settings(max_examples=300 * THOROUGH)
 @given(
     zone=st.sampled_from(ZONES[:4]),
     start=st.sampled_from(STARTS),

@@ -94,7 +94,7 @@ def assert_kept(times: list[float], limits: Limits) -> None:
             assert after - first >= window.per_s, f"{n + 1} in {after - first} s"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     windows=RATES,
     users=st.integers(1, 16),
@@ -121,7 +121,7 @@ def test_no_window_ever_holds_more_than_its_limit(
     assert_kept(world.times, limits)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(windows=RATES, users=st.integers(1, 16), seed=st.integers(0, 1000))
 def test_the_whole_quota_but_the_margin_is_used_while_there_is_work(
     windows: tuple[RateWindow, ...], users: int, seed: int
@@ -134,7 +134,7 @@ def test_the_whole_quota_but_the_margin_is_used_while_there_is_work(
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     users=st.integers(1, 16),
     late_ms=st.floats(0, 5),
@@ -349,7 +349,7 @@ def test_a_request_that_leaves_late_counts_from_then_on() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 1000), number=st.integers(1, 700))
 def test_a_ring_stays_in_order_whatever_is_taken_out(seed: int, number: int) -> None:
     order = random.Random(seed)
@@ -384,7 +384,7 @@ def test_what_the_api_says_of_its_limit_holds_if_it_is_lower() -> None:
     assert reservation.effective(row, FOUR, 99.0) is FOUR  # of a clock that was set back
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     users=st.integers(1, 16),
     requests=st.integers(1, 60),

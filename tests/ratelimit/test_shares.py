@@ -76,7 +76,7 @@ class Shared:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     windows=st.sampled_from([(window,) for window in LONG] + SHORT_TOO),
     share=SHARES,
@@ -92,7 +92,7 @@ def test_backfills_that_are_alone_have_the_whole(
     assert world.lent_whole(after=world.longest_s, windows=8)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     window=st.sampled_from(LONG),
     share=SHARES,
@@ -122,7 +122,7 @@ def test_a_run_that_comes_at_any_moment_has_its_part_at_once_and_evenly(
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     window=st.sampled_from(LONG),
     share=SHARES,

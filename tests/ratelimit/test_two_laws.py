@@ -136,7 +136,6 @@ class Both:
 
 @settings(
     max_examples=150,
-    deadline=None,
     phases=[Phase.reuse, Phase.generate],  # a server makes shrinking take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
