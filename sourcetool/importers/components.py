@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sourcetool.importers.draft import Draft
-from sourcetool.importers.manifest import Component
+from sourcetool.importers.manifest import CHOSEN, Component
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ PARTS = frozenset(
 )
 """Parts of another component, whose member says what becomes of them as a whole."""
 
-_BY_ITSELF = frozenset({"type", "$parameters", "$ref", "description", "name"})
+_BY_ITSELF = frozenset({"type", "$parameters", "$ref", "description", "name", CHOSEN})
 _ELSEWHERE = frozenset({"schema", "stream", "schema_loader", "state_migrations"})
 """ComponentMembers that are data, or that are converted by themselves."""
 

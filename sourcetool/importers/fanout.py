@@ -18,6 +18,8 @@ from sourcetool.importers.texts import text_of
 from sourcetool.importers.values import Choice, Literal, Setting
 
 ParentOf = Callable[[Component], "Parent"]
+BY_COMMA = "|join"
+"""The name of a list of partition values by comma, behind that of the list."""
 ABOVE = "parent_slice"
 """The member of a partition value that is the one which its parent's rows were read for."""
 
@@ -52,16 +54,43 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: b
         draft.need("fanout_product", "partition_router", len(varying))
     for router in routers:
         kind = str(router.get("type", "")).removesuffix("Config")
+        group: int | None = None
+        if kind == "GroupingPartitionRouter":
+            group, router = _group_of(draft, router)
+            kind = str(router.get("type", "")).removesuffix("Config")
         if kind == "ListPartitionRouter":
             _from_list(draft, router, several, str(stream))
         elif kind == "SubstreamPartitionRouter":
             _from_parents(draft, stream, router, parent_of, with_cursor, several)
         elif "class_name" in router:
             draft.need("python", "partition_router", router["class_name"])
-        elif kind == "GroupingPartitionRouter":
-            draft.need("fanout_group", kind)
         else:
             draft.need("component", "partition_router", kind)
+        if group is not None:
+            _put_in_groups(draft, router, group, several)
+
+
+def _group_of(draft: Draft, router: Component) -> tuple[int, Component]:
+    """How many values one request is for, and the router that has the values."""
+    size = text_of(draft, router.get("group_size"), "GroupingPartitionRouter.group_size")
+    return int(size), router.get("underlying_partition_router") or {}
+
+
+def _put_in_groups(draft: Draft, router: Component, size: int, several: bool) -> None:
+    """Partition values that are lists: what a request may have is the only one, or all by comma."""
+    configs = router.get("parent_stream_configs") or [{}]
+    raw = router.get("cursor_field") or configs[0].get("partition_field")
+    field = str(text_of(draft, raw, "GroupingPartitionRouter"))
+    slot = draft.slots.pop(field, None)
+    of = draft.data.get("parents") or draft.data.get("each")
+    if slot is None or of is None or (size > 1 and several):
+        draft.need("fanout_group", "GroupingPartitionRouter", size)
+        return
+    draft.slots[f"{field}.{BY_COMMA}"] = slot
+    if size == 1:
+        draft.slots[f"{field}.0"] = slot
+    else:
+        of["group"] = size
 
 
 def drop_unused_lists(draft: Draft) -> None:

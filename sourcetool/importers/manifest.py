@@ -155,17 +155,39 @@ def flattened(stream: Component) -> list[Component]:
     """A stream, or the streams of one that chooses between some by a setting or by its state."""
     kind = stream.get("type")
     if kind == "StateDelegatingStream":
-        branch = stream.get("incremental_stream")
-        note = "the manifest reads its first run by another stream (full_refresh_stream)"
-        if (retention := stream.get("api_retention_period")) is not None:
-            note += f", and again once its state is older than {retention}"
-        return [branch | {CHOSEN: [note]}] if isinstance(branch, dict) else []
+        return _by_state(stream)
     if kind == "ConditionalStreams":
         condition = " ".join(str(stream.get("condition")).split())
         note = f"the manifest has this stream only where {condition}"
         branches = [branch for branch in stream.get("streams") or [] if isinstance(branch, dict)]
         return [flat | {CHOSEN: [note]} for branch in branches for flat in flattened(branch)]
     return [stream]
+
+
+def _by_state(stream: Component) -> list[Component]:
+    """The stream that has all rows: changes may come from events, which an API keeps for a while.
+
+    It has no cursor, which says less than the other one's; where both ask the same endpoint it is
+    the one with the cursor.
+    """
+    changes, whole = stream.get("incremental_stream"), stream.get("full_refresh_stream")
+    same = isinstance(changes, dict) and isinstance(whole, dict) and _url(changes) == _url(whole)
+    if isinstance(whole, dict) and not same:
+        note = "the manifest reads changes by another stream (incremental_stream): all rows are "
+        note += "read every time here"
+        without = {name: part for name, part in whole.items() if name != "incremental_sync"}
+        return [without | {CHOSEN: [note]}]
+    note = "the manifest reads its first run by another stream (full_refresh_stream)"
+    if (retention := stream.get("api_retention_period")) is not None:
+        note += f", and again once its state is older than {retention}"
+    return [changes | {CHOSEN: [note]}] if isinstance(changes, dict) else []
+
+
+def _url(stream: Component) -> list[Any]:
+    retriever = stream.get("retriever")
+    requester = retriever.get("requester") if isinstance(retriever, dict) else None
+    parts = requester if isinstance(requester, dict) else {}
+    return [str(parts.get(name) or "").strip("/") for name in ("url", "url_base", "path")]
 
 
 class _Resolver:

@@ -150,7 +150,7 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
     draft.data["paging"] = paging
     if reads(value) == {"headers"} and "link" in str(value).lower():
         paging["kind"], value = "link", Member("headers", _NEXT_LINK[0])
-        option = None
+        option, by_path = None, True
     elif isinstance(value, Applied) and value.name == "+" and _is_member(value.values[0]):
         _by_sum(draft, strategy, value, None if by_path else option, limit)
         return
@@ -327,6 +327,8 @@ def _stop(draft: Draft, paging: dict[str, Any], strategy: Component, at: Value) 
         return
     if flag is None and (more := _more(value)) is not None:
         paging["more"] = more
+    elif _is_comparison(value) and reads(value) == {"headers"} and paging["kind"] == "link":
+        paging["until_short"] = True  # a member of the link says that no row is behind it
     elif flag is None and not _ends_by_itself(value, at):
         draft.need("paging_stop", "CursorPagination.stop_condition", raw)
 

@@ -64,6 +64,8 @@ def _operation(draft: Draft, value: Applied, component: str, raw: Any) -> str | 
     if value.name == "offset with colon" and isinstance(first, Member):
         draft.offset_colon = True
         return _member(draft, first, component, raw)
+    if (values := _by_comma(value)) is not None and draft.slot_of(values.path) is not None:
+        return _member(draft, values, component, raw)
     listed = value.name == ".join" and first == Literal(",")
     if listed and isinstance(value.values[-1], Setting):
         # A setting that is a list is a text with commas.
@@ -73,6 +75,16 @@ def _operation(draft: Draft, value: Applied, component: str, raw: Any) -> str | 
         draft.token_plus = 1
         return "{token}"
     return None
+
+
+def _by_comma(value: Applied) -> Member | None:
+    """The values of a group of partition values, by comma."""
+    parts = {"|join": value.values, ".join": value.values[::-1]}.get(value.name, ())
+    if len(parts) != 2 or parts[1] != Literal(","):
+        return None
+    of = parts[0]
+    grouped = isinstance(of, Member) and of.of == "slice"
+    return Member("slice", (*of.path, "|join")) if grouped and isinstance(of, Member) else None
 
 
 def _is_token_or_zero(value: Value) -> bool:

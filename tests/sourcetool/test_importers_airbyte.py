@@ -104,6 +104,19 @@ PAGING: list[tuple[Data, Data, Data]] = [
             {
                 "type": "CursorPagination",
                 "page_size": 9,
+                "cursor_value": "{{ headers['link'].get('next', {}).get('cursor', {}) }}",
+                "stop_condition": "{{ headers['link']['next']['results'] == 'false' }}",
+            },
+            option("cursor"),
+        ),
+        {"kind": "link", "limit": 9, "until_short": True},
+        {},
+    ),
+    (
+        pages(
+            {
+                "type": "CursorPagination",
+                "page_size": 9,
                 "cursor_value": "{{ last_record['id'] }}",
                 "stop_condition": "{{ last_page_size == 0 }}",
             },

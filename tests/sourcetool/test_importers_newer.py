@@ -180,6 +180,46 @@ def test_a_value_of_the_grandparents_parents() -> None:
     tried(converted, "a manifest")
 
 
+def test_of_a_stream_that_takes_changes_from_elsewhere_the_one_with_all_rows_is_read() -> None:
+    """Events say what changed lately: the rows of before are in none."""
+    delegating = {
+        "type": "StateDelegatingStream",
+        "name": "things",
+        "incremental_stream": stream(path="events", incremental_sync=window()),
+        "full_refresh_stream": stream(incremental_sync=window()),
+    }
+    converted = made(delegating)
+    found = converted.data["endpoints"]["things"]
+    assert (found["path"], found.get("cursor"), found.get("request")) == ("things", None, None)
+    assert any("all rows are read every time" in one for one in converted.doubts["things"])
+
+
+@pytest.mark.parametrize(
+    ("size", "value", "parents"),
+    [
+        (1, "{{ stream_partition['team'][0] }}", {}),
+        (1, "{{ stream_partition.team | join(',') }}", {}),
+        (20, "{{ stream_slice['team'] | join(',') }}", {"group": 20}),
+        (20, "{{ ','.join(stream_partition['team']) }}", {"group": 20}),
+        (20, "{{ stream_partition['team'][0] }}", None),
+        (20, "{{ stream_partition['team'] | join(';') }}", None),
+        (20, "{{ stream_partition['team'] }}", None),
+    ],
+)
+def test_values_in_groups(size: int, value: str, parents: Data | None) -> None:
+    teams = stream("teams")
+    inner = {"underlying_partition_router": children(teams, field="team")}
+    router = {"type": "GroupingPartitionRouter", "group_size": size, **inner}
+    converted = made(teams, stream(partition_router=router, request_parameters={"of": value}))
+    if parents is None:
+        assert [need.ability for need in converted.left_out["things"]] == ["computed"]
+        return
+    found = converted.data["endpoints"]["things"]
+    assert found["parents"] == {"endpoint": "teams", "column": "id", **parents}
+    assert found["request"]["params"] == {"of": "{parent}"}
+    tried(converted, "a manifest")
+
+
 def test_an_address_of_computed_parts_is_one_setting() -> None:
     parts = "{{ 'by/' ~ config['region'][:2] ~ '/' ~ config['region'][2:4] }}"
     assert endpoint(stream(path=parts))["path"] == "${SHOP_THINGS_PATH}"
@@ -215,6 +255,7 @@ def test_a_stream_that_is_chosen_says_among_which() -> None:
     }
     doubts = made(delegating, conditional).doubts
     assert any("full_refresh_stream" in one and "P30D" in one for one in doubts["things"])
+    assert not any("$" in one for one in [*doubts["things"], *doubts["teams"]])
     assert any("only where" in one for one in doubts["teams"])
 
 
