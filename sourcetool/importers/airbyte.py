@@ -132,7 +132,10 @@ class _Converter:
             if other.stream == bare:
                 return other.draft
         draft = Draft(
-            self.free_name(name, first is not stream), name, self.settings, known=self.known
+            self.free_name(name, beside_listed=first is not stream),
+            name,
+            self.settings,
+            known=self.known,
         )
         draft.parameters = stream.get("$parameters") or {}
         definition = _Definition(bare, draft)
@@ -156,7 +159,7 @@ class _Converter:
         self.streams[draft.name] = stream
         return draft
 
-    def free_name(self, stream_name: str, beside_listed: bool = False) -> str:
+    def free_name(self, stream_name: str, *, beside_listed: bool = False) -> str:
         """A name for an endpoint that no other one has; it is taken from then on.
 
         :param beside_listed: the names of the streams that the manifest lists stay theirs.
@@ -193,7 +196,7 @@ class _Converter:
                 "that all rows of each value are read every time"
             )
             sync = None
-        fan_out(draft, stream, partial(self.parent_of, draft.name), bool(sync))
+        fan_out(draft, stream, partial(self.parent_of, draft.name), with_cursor=bool(sync))
         begin(draft, sync)
         request(draft, requester)
         auth.authenticate(draft, requester.get("authenticator"))

@@ -39,7 +39,7 @@ def routers_of(retriever: Component) -> list[Component]:
     return [router for router in routers if router.get("type") != "DatetimeBasedCursor"]
 
 
-def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: bool) -> None:
+def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, *, with_cursor: bool) -> None:
     """Say for which values the endpoint is asked, and what stands for them in its request."""
     routers = routers_of(stream.get("retriever") or {})
     draft.routed = bool(routers)
@@ -59,9 +59,11 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: b
             group, router = _group_of(draft, router)
             kind = str(router.get("type", "")).removesuffix("Config")
         if kind == "ListPartitionRouter":
-            _from_list(draft, router, several, str(stream))
+            _from_list(draft, router, str(stream), several=several)
         elif kind == "SubstreamPartitionRouter":
-            _from_parents(draft, stream, router, parent_of, with_cursor, several)
+            _from_parents(
+                draft, stream, router, parent_of, with_cursor=with_cursor, several=several
+            )
         elif "class_name" in router:
             draft.need("python", "partition_router", router["class_name"])
         else:
@@ -145,7 +147,7 @@ def _stands_for_all(draft: Draft, router: Component, stream: str) -> Literal | N
     return Literal(only)
 
 
-def _from_list(draft: Draft, router: Component, several: bool, of_stream: str) -> None:
+def _from_list(draft: Draft, router: Component, of_stream: str, *, several: bool) -> None:
     values = router.get("values")
     if (whole := _stands_for_all(draft, router, of_stream)) is not None:
         draft.alone[str(router.get("cursor_field"))] = whole
@@ -174,6 +176,7 @@ def _from_parents(
     stream: Component,
     router: Component,
     parent_of: ParentOf,
+    *,
     with_cursor: bool,
     several: bool,
 ) -> None:
@@ -181,7 +184,7 @@ def _from_parents(
     if len(configs) > 1:
         draft.need("fanout_union", "SubstreamPartitionRouter", len(configs))
     for config in configs[:1]:
-        _from_parent(draft, stream, config, parent_of, with_cursor, several)
+        _from_parent(draft, stream, config, parent_of, with_cursor=with_cursor, several=several)
 
 
 def _from_parent(
@@ -189,6 +192,7 @@ def _from_parent(
     stream: Component,
     config: Component,
     parent_of: ParentOf,
+    *,
     with_cursor: bool,
     several: bool,
 ) -> None:

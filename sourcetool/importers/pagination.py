@@ -157,7 +157,7 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
     if not isinstance(value, Member):
         counted = isinstance(value, Applied) and value.name == "+"
         draft.need("paging_page_of_body" if counted else "paging_computed", component, raw)
-    elif not _place(draft, paging, value, by_path):
+    elif not _place(draft, paging, value, by_path=by_path):
         if option is None:
             _first_page_alone(draft, "CursorPagination")
             return
@@ -247,7 +247,7 @@ def _is_url(value: Value) -> bool:
     return isinstance(value, Member) and "link" in str(value.path[-1:]).lower()
 
 
-def _place(draft: Draft, paging: dict[str, Any], value: Member, by_path: bool) -> bool:
+def _place(draft: Draft, paging: dict[str, Any], value: Member, *, by_path: bool) -> bool:
     """The path in a page, or the header, that names the next one."""
     path = [str(part) for part in value.path]
     rows = str(draft.data.get("rows") or "").split(".")
