@@ -118,12 +118,23 @@ class FanOut:
     :ivar failures: what a value that fails does.
     :ivar gate: is passed before a value is read; other readers share it.
     :ivar keep: the rows that a value had before, for those that could not be read.
+    :ivar concurrency: values at the same time.
+    :ivar ordered: rows come in the order of the list, else as they come.
+    :ivar as_a_whole: see the module; None: if a value may fail.
+    :ivar key: the columns that identify a row; empty: none do.
+    :ivar tells_values: a row that comes again is known to be of the same value; None: if rows have
+        a key.
     """
 
     values: Sequence[PartitionValue]
     failures: FailurePolicy = FAIL_PARTITION
     gate: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
     keep: Callable[[PartitionValue], pa.Table] | None = None
+    concurrency: int = 1
+    ordered: bool = False
+    as_a_whole: bool | None = None
+    key: Sequence[str] = ()
+    tells_values: bool | None = None
 
 
 class PagesOfValue:
@@ -213,34 +224,24 @@ class FanOutReader:
         fan_out: FanOut,
         reader: Callable[[PageSource, PartitionValue, Ahead], EndpointReader],
         *,
-        concurrency: int,
         ahead: int,
-        ordered: bool = False,
-        as_a_whole: bool | None = None,
-        key: Sequence[str] = (),
-        tells_values: bool | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
         """:param reader: makes the reader of one value's pages, so many ahead as its share is.
-        :param concurrency: values at the same time.
         :param ahead: pages ahead, which the values that are being read share.
-        :param ordered: rows come in the order of the list, else as they come.
-        :param as_a_whole: see the module; None: if a value may fail.
-        :param key: the columns that identify a row; empty: none do.
-        :param tells_values: a row that comes again is known to be of the same value. Default: if
-            rows have a key.
         """
+        key, whole, tells = fan_out.key, fan_out.as_a_whole, fan_out.tells_values
         self._pages = pages
         self._values, self._failures = fan_out.values, fan_out.failures
         self._gate, self._keep, self._key = fan_out.gate, fan_out.keep, key
         self._reader = reader
-        self._concurrency = min(concurrency, len(self._values))
+        self._concurrency = min(fan_out.concurrency, len(self._values))
         self._ahead = ahead
-        self._ordered = ordered
-        self._whole = self._failures.passes_over if as_a_whole is None else as_a_whole
+        self._ordered = fan_out.ordered
+        self._whole = self._failures.passes_over if whole is None else whole
         self._in_parts = self._whole and self._keep is not None and bool(key)
         self._anew = self._failures.rereads and bool(key)
-        self._rereads = bool(key) if tells_values is None else tells_values
+        self._rereads = bool(key) if tells is None else tells
         self._with_rows = 0
         self._open: dict[int, ResumePosition | None] = {}  # how far each value has come
         self._cut_off: dict[int, ResumePosition] = {}  # how far those that failed had come

@@ -28,7 +28,7 @@ from pipeline.extract.pages import PageSource, with_hashed_columns
 from pipeline.extract.position import EndpointReader, ExtractionProgress
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
-from pipeline.extract.window_cuts import SearchParts, reaching_back, window_slices
+from pipeline.extract.window_cuts import cuts_of
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
@@ -197,16 +197,20 @@ def reader_of(
         return reader(pages, window, lambda: ahead, progress=progress)
     fan_out = fan_out or FanOut(values_in_yaml(endpoint))
     whole = fan_out.failures.passes_over and not endpoint.incremental
-    return FanOutReader(
-        pages,
-        fan_out if whole else replace(fan_out, keep=None),
-        lambda of_value, value, share: reader(of_value, value.window or window, share, value.name),
+    fan_out = replace(
+        fan_out,
+        keep=fan_out.keep if whole else None,
         concurrency=of.concurrency,
-        ahead=ahead,
         ordered=of_parent and whole,
         as_a_whole=whole,
         key=endpoint.key,
         tells_values=_tells_values(endpoint),
+    )
+    return FanOutReader(
+        pages,
+        fan_out,
+        lambda of_value, value, share: reader(of_value, value.window or window, share, value.name),
+        ahead=ahead,
         progress=progress,
     )
 
@@ -245,14 +249,6 @@ def _reader(
             tail=tail,
             progress=progress,
         )
-    form = reaching_back(endpoint, window).window
-    slices = window_slices(window, form, paging.window_parts)
-    if paging.needs_window and not slices:
-        slices = (window.as_text,)
-    search = None
-    if endpoint.search_cap is not None:
-        whole = window_slices(window, form) or (window.as_text,)
-        search = SearchParts(pages, paging, endpoint.search_cap, whole, form)
     confirmed = _confirmed(endpoint, paging, pages, pause)
     ends_by_token = endpoint.bookmark is not None and endpoint.bookmark.in_order
     # A chain of changes ends with the page that has the token, however fast rows change.
@@ -263,10 +259,8 @@ def _reader(
         key=endpoint.key,
         own_key=endpoint.key_of_rows,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,
-        slices=slices,
-        counted_by=window_slices(window, form),
+        cuts=cuts_of(endpoint, paging, pages, window),
         until_sure=until_sure,
-        search=search,
         feed=feed,
         tail=tail_of,
         progress=progress,

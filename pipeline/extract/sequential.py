@@ -38,7 +38,7 @@ from pipeline.extract.position import (
 )
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
 from pipeline.extract.seen_rows import SeenRows, row_digests
-from pipeline.extract.window_cuts import SearchParts
+from pipeline.extract.window_cuts import WHOLE_WINDOW, WindowCuts
 from pipeline.pagination import Paging
 from pipeline.pagination.page import Keys, PageInfo, PageRequest
 
@@ -69,18 +69,14 @@ class SequentialReader:
         key: tuple[str, ...],
         own_key: tuple[str, ...] | None = None,
         ahead: Ahead,
-        slices: tuple[tuple[str | None, str], ...] = (),
-        counted_by: tuple[tuple[str | None, str], ...] = (),
+        cuts: WindowCuts = WHOLE_WINDOW,
         until_sure: bool = False,
-        search: SearchParts | None = None,
         feed: Feed | None = None,
         tail: GrowingTail | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
         """:param key: empty where rows have none.
         :param own_key: the columns of it that the API's own rows have. Default: all.
-        :param search: of a search that is capped, what cuts its window; then there are no slices.
-        :param counted_by: the slices that the API counts, if it can't count the whole window.
         :param feed: that the pages are of; where it may end early, they are requested in turn.
         :param tail: that ``pages`` end by, if they do.
         :param until_sure: a row that is passed over does harm: see the module.
@@ -90,9 +86,9 @@ class SequentialReader:
         self._key, self._own_key = key, key if own_key is None else own_key
         self._boundary_keys: tuple[Keys, ...] = ()
         self._concurrency = AdaptiveConcurrency(ahead)
-        self._slices, self._counted_by = slices, counted_by
+        self._slices, self._counted_by = cuts.slices, cuts.counted_by
         self._until_sure = until_sure
-        self._search, self._feed, self._tail = search, feed, tail
+        self._search, self._feed, self._tail = cuts.search, feed, tail
         self._missing: str | None = None  # of a search in parts: fewer rows than the whole has
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed

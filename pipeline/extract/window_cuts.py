@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Final
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import DAY_S, WindowFormat
@@ -212,6 +213,37 @@ class SearchParts:
             "`window.resolution_s`, if the API takes finer bounds; 2. a further filter, e.g. with "
             "`each`; 3. whether the API filters by the window at all"
         )
+
+
+@dataclass(frozen=True)
+class WindowCuts:
+    """How the window of an endpoint is requested.
+
+    :ivar slices: one behind the other; none: the whole window.
+    :ivar counted_by: the slices that the API counts, if it can't count the whole window.
+    :ivar search: of a search that is capped, what cuts its window; then there are no slices.
+    """
+
+    slices: tuple[Slice, ...] = ()
+    counted_by: tuple[Slice, ...] = ()
+    search: SearchParts | None = None
+
+
+WHOLE_WINDOW: Final = WindowCuts()
+
+
+def cuts_of(endpoint: Endpoint, paging: Paging, pages: PageSource, window: Window) -> WindowCuts:
+    """The cuts in one window, by the endpoint's ``window``, ``paging`` and ``search_cap``."""
+    form = reaching_back(endpoint, window).window
+    slices = window_slices(window, form, paging.window_parts)
+    if paging.needs_window and not slices:
+        slices = (window.as_text,)
+    longest = window_slices(window, form)
+    search = None
+    if endpoint.search_cap is not None:
+        whole = longest or (window.as_text,)
+        search = SearchParts(pages, paging, endpoint.search_cap, whole, form)
+    return WindowCuts(slices, counted_by=longest, search=search)
 
 
 def _part_text(part: Slice) -> str:

@@ -61,12 +61,15 @@ def reader_of(
 
     return FanOutReader(
         pages,
-        FanOut([*map(PartitionValue.of, VALUES)], failures),
+        FanOut(
+            [*map(PartitionValue.of, VALUES)],
+            failures,
+            concurrency=3,
+            ordered=ordered,
+            as_a_whole=whole,
+        ),
         reader,
-        concurrency=3,
         ahead=6,
-        ordered=ordered,
-        as_a_whole=whole,
     )
 
 

@@ -135,11 +135,13 @@ def test_what_was_there_throughout_comes_once(
         pages = ByValue(models)
         return FanOutReader(
             pages,
-            FanOut([*map(PartitionValue.of, range(len(models)))]),
+            FanOut(
+                [*map(PartitionValue.of, range(len(models)))],
+                concurrency=side_by_side,
+                ordered=ordered,
+            ),
             reader,
-            concurrency=side_by_side,
             ahead=12,
-            ordered=ordered,
         )
 
     async def two_tries() -> tuple[Found, FanOutReader]:

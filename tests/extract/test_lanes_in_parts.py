@@ -60,8 +60,8 @@ def lanes_of(pages: Pages, share: float = 0.5) -> FanOutReader:
         return SequentialReader(of_value, paging, key=KEY, ahead=ahead)
 
     failures = LaneFailures(share, key="each")
-    lanes = FanOut([*map(PartitionValue.of, LANES)], failures, keep=before)
-    return FanOutReader(pages, lanes, reader, concurrency=1, ahead=1, key=KEY)
+    lanes = FanOut([*map(PartitionValue.of, LANES)], failures, keep=before, key=KEY)
+    return FanOutReader(pages, lanes, reader, ahead=1)
 
 
 def read(reader: FanOutReader, position: ResumePosition | None = None) -> list[PageBatch]:

@@ -19,6 +19,7 @@ from pipeline.extract.cursor_pages import CursorPages
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import CannotResume
 from pipeline.extract.sequential import SequentialReader
+from pipeline.extract.window_cuts import WindowCuts
 from pipeline.pagination import Paging
 from pipeline.pagination.cursor import CursorPaging
 from pipeline.pagination.numbered import NumberedPaging, OffsetPaging
@@ -94,7 +95,9 @@ class ByCursor(Moving):
 def reader_of(
     model: PageSource, paging: Paging, ahead: int = 4, slices: Any = ()
 ) -> SequentialReader:
-    return SequentialReader(model, paging, key=("id",), ahead=lambda: ahead, slices=slices)
+    return SequentialReader(
+        model, paging, key=("id",), ahead=lambda: ahead, cuts=WindowCuts(slices)
+    )
 
 
 def read_all(
@@ -425,7 +428,7 @@ def test_a_short_page_of_one_slice_says_nothing_of_the_pages_of_another() -> Non
         paging,
         key=("id", "b"),
         ahead=lambda: 4,
-        slices=(("0", "1"), ("1", "2")),
+        cuts=WindowCuts((("0", "1"), ("1", "2"))),
     )
     keys, _ = read_all(reader)
     assert keys == [*range(3), *range(100, 130)]

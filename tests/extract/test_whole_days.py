@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.extract.pages import ParsedPage
 from pipeline.extract.position import ResumePosition
 from pipeline.extract.sequential import SequentialReader
+from pipeline.extract.window_cuts import WindowCuts
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
 from pipeline.partitions import SCHEMES, Calendar
@@ -52,7 +53,7 @@ def _chain(pages: Rows, slices: tuple[tuple[str | None, str], ...] = ()) -> Sequ
         TokenPaging(limit=10, next="next"),
         key=("slice", "id"),
         ahead=lambda: 2,
-        slices=slices,
+        cuts=WindowCuts(slices),
     )
 
 
