@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from pipeline.config.source import Source
-from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.http.cache import cached
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching

@@ -19,8 +19,8 @@ from rich.table import Table
 from pipeline.config.each import lists_of
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
-from pipeline.extract.fan_out import PagesOfValue, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
+from pipeline.extract.partition_values import PagesOfValue, PartitionValue
 from pipeline.extract.plan import shape_of
 from pipeline.lanes import Lane, LaneSender, lanes_of, open_lanes, values_of_lanes
 from pipeline.messages import RequestCounts

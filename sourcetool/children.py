@@ -8,7 +8,7 @@ from itertools import islice
 from pipeline.config.each import ValueList, lists_of
 from pipeline.config.source import Source
 from pipeline.errors import ContractBroken
-from pipeline.extract.fan_out import PartitionValue, product_of, written_values
+from pipeline.extract.partition_values import PartitionValue, product_of, written_values
 from pipeline.messages import Sender
 from pipeline.partitions.window import Window
 from pipeline.run.values import check_column, values_of

@@ -17,9 +17,9 @@ from pipeline.decode.types import INSTANT
 from pipeline.dialects.placeholders import cut_before, may_come
 from pipeline.errors import HeadraceError, RequestRefused
 from pipeline.extract.completeness import is_end
-from pipeline.extract.fan_out import PagesOfValue, PartitionValue, Value
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.extract.partition_values import PagesOfValue, PartitionValue, Value
 from pipeline.extract.plan import paging_of, shape_of
 from pipeline.extract.window_cuts import window_slices
 from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts, Sender

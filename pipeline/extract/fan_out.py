@@ -21,20 +21,17 @@ an earlier attempt is refused.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.config.each import ValueList, lists_of
-from pipeline.config.endpoint import Endpoint
 from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.completeness import ProofBasis
-from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.extract.pages import PageSource
+from pipeline.extract.partition_values import PagesOfValue, PartitionValue
 from pipeline.extract.position import (
     MOST_READINGS,
     CannotResume,
@@ -50,65 +47,11 @@ from pipeline.extract.prefetch import Ahead, as_they_come, in_order
 from pipeline.extract.seen_rows import row_digests
 from pipeline.extract.value_failures import FAIL_PARTITION, FailurePolicy
 from pipeline.http.reading_time import ReadingTime
-from pipeline.pagination.page import PageRequest
-from pipeline.partitions.window import Window
 
-Value = str | int
 HELD_BYTES: Final = 4 * 2**20
 """Arrow bytes of a value's rows that are held, where its rows before stand in for it."""
 HELD_PAGES: Final = 100
 """Pages of them: so many calls, at most, are made again when the process is killed."""
-
-
-@dataclass(frozen=True)
-class PartitionValue:
-    """A value that an endpoint is read for, or a group of values in one request.
-
-    :ivar name: tells it from the others, today and tomorrow.
-    :ivar value: of ``{each}`` or ``{parent}``: a number stays one, as in any ``json``.
-    :ivar fields: of the other placeholders and columns, by their names (``parent.shop``).
-    :ivar members: the names of a group's values; of a single value its own.
-    :ivar window: where it differs from that of the partition; with the same end.
-    """
-
-    name: str
-    value: Value
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    members: tuple[str, ...] = ()
-    window: Window | None = None
-
-    @classmethod
-    def of(cls, value: Value) -> "PartitionValue":
-        """A value of which nothing else is known."""
-        return cls(str(value), value, members=(str(value),))
-
-
-def written_values(value_list: ValueList) -> tuple[PartitionValue, ...]:
-    """The values that the YAML, or a setting, lists."""
-    return tuple(
-        PartitionValue(str(value), value, {value_list.prefix: value}, (str(value),))
-        for value in value_list.values or ()
-    )
-
-
-def product_of(lists: Sequence[Sequence[PartitionValue]]) -> Iterator[PartitionValue]:
-    """Every combination; its name tells its values apart, whatever is in them."""
-    for parts in product(*lists):
-        name = json.dumps([part.name for part in parts], ensure_ascii=False)
-        fields = {key: value for part in parts for key, value in part.fields.items()}
-        yield PartitionValue(name, name, fields, (name,))
-
-
-def values_in_yaml(endpoint: Endpoint) -> tuple[PartitionValue, ...]:
-    """The values of an endpoint whose lists are all written down.
-
-    :raises ValueError: one is of another endpoint's rows.
-    """
-    lists = lists_of(endpoint)
-    if not lists or any(value_list.endpoint is not None for value_list in lists):
-        raise ValueError("the values are not all in the YAML")
-    values = [written_values(value_list) for value_list in lists]
-    return values[0] if len(values) == 1 else tuple(product_of(values))
 
 
 @dataclass(frozen=True)
@@ -135,25 +78,6 @@ class FanOut:
     as_a_whole: bool | None = None
     key: Sequence[str] = ()
     tells_values: bool | None = None
-
-
-class PagesOfValue:
-    """The pages of one value."""
-
-    def __init__(self, pages: PageSource, value: PartitionValue) -> None:
-        self._pages, self._value = pages, value
-
-    async def page(self, request: PageRequest) -> ParsedPage:
-        return await self._pages.page(self._of_value(request))
-
-    async def count(self, request: PageRequest) -> int | None:
-        return await self._pages.count(self._of_value(request))
-
-    def _of_value(self, request: PageRequest) -> PageRequest:
-        of, window = self._value, request.window
-        if window is None and of.window is not None:
-            window = of.window.as_text
-        return replace(request, parent=of.value, fields=of.fields, window=window)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from pipeline.extract.confirmation import (
 )
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.cursor_pages import CursorPages
-from pipeline.extract.fan_out import FanOut, FanOutReader, values_in_yaml
+from pipeline.extract.fan_out import FanOut, FanOutReader
 from pipeline.extract.feed import Feed, Feeds
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.outages import KnownPages, OutageGuard
 from pipeline.extract.pages import PageSource, with_hashed_columns
+from pipeline.extract.partition_values import values_in_yaml
 from pipeline.extract.position import EndpointReader, ExtractionProgress
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader

@@ -14,7 +14,7 @@ from pipeline.aws.regions import EVERY, GLOBAL
 from pipeline.config.lanes import LaneEach, Scope
 from pipeline.config.source import Source
 from pipeline.errors import AuthError, HeadraceError
-from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.lanes.lane_sender import LaneSender
 from pipeline.lanes.sessions import OWN
 

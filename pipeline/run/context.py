@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.config.source import Source
-from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.extract.prefetch import ahead_of
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest

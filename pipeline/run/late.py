@@ -11,7 +11,7 @@ import pyarrow.dataset as pds
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, HeadraceError
-from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.lake.files import again_if_vanished, files_of, of_files, of_manifests
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.stores.base import ObjectStore

@@ -24,8 +24,8 @@ from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.source import Source
 from pipeline.decode.nested_tables import list_column
 from pipeline.decode.types import schema_of
-from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import NO_FEED, FeedNotes
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.extract.plan import paging_of
 from pipeline.extract.value_failures import policy_of
 from pipeline.lake.attempt import Attempt

@@ -17,8 +17,8 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.decode.nested_tables import without_lists
 from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew
-from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.extract.seen_rows import Digests, row_digests
 from pipeline.extract.value_failures import lanes_in_words
 from pipeline.lake.attempt import Attempt

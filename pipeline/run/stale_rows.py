@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.aws.regions import EVERY
 from pipeline.config.columns import STALE
-from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.lake.files import again_if_vanished, of_manifests
 from pipeline.lake.manifest import Manifest
 from pipeline.run.context import RunContext

@@ -42,7 +42,7 @@ from pipeline.config.each import ValueList, lists_of, used_columns
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.errors import ContractBroken, ReadRefused, WindowRefused, cut
-from pipeline.extract.fan_out import PartitionValue, Value, product_of, written_values
+from pipeline.extract.partition_values import PartitionValue, Value, product_of, written_values
 from pipeline.lake.files import again_if_vanished, files_of, key_rows
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import current

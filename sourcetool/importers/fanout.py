@@ -69,7 +69,7 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, *, with_cursor
         else:
             draft.need("component", "partition_router", kind)
         if group is not None:
-            _put_in_groups(draft, router, group, several)
+            _put_in_groups(draft, router, group, several=several)
 
 
 def _group_of(draft: Draft, router: Component) -> tuple[int, Component]:
@@ -78,7 +78,7 @@ def _group_of(draft: Draft, router: Component) -> tuple[int, Component]:
     return int(size), router.get("underlying_partition_router") or {}
 
 
-def _put_in_groups(draft: Draft, router: Component, size: int, several: bool) -> None:
+def _put_in_groups(draft: Draft, router: Component, size: int, *, several: bool) -> None:
     """Partition values that are lists: what a request may have is the only one, or all by comma."""
     configs = router.get("parent_stream_configs") or [{}]
     raw = router.get("cursor_field") or configs[0].get("partition_field")

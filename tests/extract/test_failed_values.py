@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue
+from pipeline.extract.fan_out import FanOut, FanOutReader
 from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.extract.position import FanOutPosition, PageBatch, ResumePosition
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader

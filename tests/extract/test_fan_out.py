@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pipeline.errors import ContractBroken
 from pipeline.extract.confirmation import ConfirmedEmptyPages
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue, Value
+from pipeline.extract.fan_out import FanOut, FanOutReader
 from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.extract.partition_values import PartitionValue, Value
 from pipeline.extract.position import CannotResume
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader

@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.errors import ApiUnavailable, PageTokenDead, RequestRefused
 from pipeline.extract import fan_out
-from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue
+from pipeline.extract.fan_out import FanOut, FanOutReader
 from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.extract.partition_values import PartitionValue
 from pipeline.extract.position import FanOutPosition, PageBatch, ResumePosition
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.seen_rows import row_digests
