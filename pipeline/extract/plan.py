@@ -196,23 +196,26 @@ def reader_of(
 
     if of is None:
         return reader(pages, window, lambda: ahead, progress=progress)
-    fan_out = fan_out or FanOut(values_in_yaml(endpoint))
-    whole = fan_out.failures.passes_over and not endpoint.incremental
-    fan_out = replace(
-        fan_out,
-        keep=fan_out.keep if whole else None,
-        concurrency=of.concurrency,
-        ordered=of_parent and whole,
-        as_a_whole=whole,
-        key=endpoint.key,
-        tells_values=_tells_values(endpoint),
-    )
     return FanOutReader(
         pages,
-        fan_out,
+        _fan_out_of(endpoint, fan_out or FanOut(values_in_yaml(endpoint)), of.concurrency),
         lambda of_value, value, share: reader(of_value, value.window or window, share, value.name),
         ahead=ahead,
         progress=progress,
+    )
+
+
+def _fan_out_of(endpoint: Endpoint, fan_out: FanOut, concurrency: int) -> FanOut:
+    """The same values, read as the endpoint's YAML says."""
+    whole = fan_out.failures.passes_over and not endpoint.incremental
+    return replace(
+        fan_out,
+        keep=fan_out.keep if whole else None,
+        concurrency=concurrency,
+        ordered=endpoint.parents is not None and whole,
+        as_a_whole=whole,
+        key=endpoint.key,
+        tells_values=_tells_values(endpoint),
     )
 
 
