@@ -218,6 +218,10 @@ def _json_text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
+_ORDER = ("sort", "order", "orderby", "direction", "dir")
+"""Words of parameters that leave no row out."""
+
+
 def _doubt_defaults(operation: Operation, params: Mapping[str, Any]) -> None:
     """Name the parameters that an API fills in by itself: a default may leave rows out."""
     filled = []
@@ -226,7 +230,7 @@ def _doubt_defaults(operation: Operation, params: Mapping[str, Any]) -> None:
         default = spec.get("default")
         if parameter.get("in") != "query" or name in params or default in (None, "", []):
             continue
-        if _like(name, (*LIMITS, *OFFSETS, *NUMBERS, *TOKENS)):
+        if _like(name, (*LIMITS, *OFFSETS, *NUMBERS, *TOKENS)) or _has(name, _ORDER):
             continue
         choices = [_json_text(choice) for choice in spec.get("enum") or []]
         of = f" (of {', '.join(choices[:8])})" if choices else ""
@@ -279,8 +283,11 @@ def _parents(
 
 def _key(operation: Operation, names: list[str]) -> str | None:
     by_low = {name.lower(): name for name in names}
-    singular = operation.name.rpartition("_")[2].removesuffix("s")
-    for wanted in (*_KEYS[:3], f"{singular}_id", f"{singular}id", *_KEYS[3:]):
+    plural = operation.name.rpartition("_")[2]
+    ones = [plural.removesuffix("s"), plural.removesuffix("es"), f"{plural.removesuffix('ies')}y"]
+    above = {name.lower() for name in re.findall(r"\{([^}]+)\}", operation.path)}
+    of_one = [n for one in ones for n in (f"{one}_id", f"{one}id") if n not in above]
+    for wanted in (*_KEYS[:3], *of_one, *_KEYS[3:]):
         if wanted in by_low:
             if wanted not in _KEYS[:3]:
                 operation.doubts.append(f"is {by_low[wanted]} different in every row?")
@@ -298,7 +305,7 @@ def _like(name: str, words: tuple[str, ...]) -> bool:
 
 
 def _paging(operation: Operation, params: dict[str, Any]) -> dict[str, Any]:
-    query = _query(operation)
+    query = {name: spec for name, spec in _query(operation).items() if not _is_time(spec)}
     size = next((name for name in query if _like(name, LIMITS)), None)
     limit = 100
     if size is not None:
@@ -317,7 +324,10 @@ def _paging(operation: Operation, params: dict[str, Any]) -> dict[str, Any]:
                 operation.doubts.append(
                     "does the API say how many rows match? Nothing else proves them"
                 )
-            first = {"first": 0} if kind == "page" and query[name].get("minimum") == 0 else {}
+            from_0 = 0 in (query[name].get("minimum"), query[name].get("default"))
+            first = {"first": 0} if kind == "page" and from_0 else {}
+            if kind == "page" and not {"minimum", "default"} & query[name].keys():
+                operation.doubts.append(f"is the first {name} 1? If it is 0: paging: {{first: 0}}")
             overlap = {"overlap": False} if kind == "offset" else {}
             return {"kind": kind, "limit": max(limit, 2), **first, **overlap, **counted}
     name = next((n for n in query if _like(n, TOKENS) or n.lower().endswith("cursor")), None)
@@ -363,18 +373,16 @@ def _window(
     """The cursor and its window, where parameters filter by it."""
     times = [name for name, kind in columns.items() if kind == "timestamp[iso]"]
     cursors = [name for word in _CURSORS for name in times if word in name.lower()]
-    query = {
-        name: spec
-        for name, spec in _query(operation).items()
-        if spec.get("format") in ("date-time", "date")
-    }
-    start = next((name for name in query if _has(name, SINCE)), None)
-    if not cursors or start is None:
+    query = {name: spec for name, spec in _query(operation).items() if _is_time(spec)}
+    found = _filtered(cursors, [name for name in query if _has(name, SINCE)])
+    if found is None:
         operation.doubts.append(
             "no filter by the time of the last change was found: this is a snapshot"
         )
         return None
-    end = next((name for name in query if _has(name, UNTIL)), None)
+    cursor, start = found
+    of = _words(start)
+    end = next((name for name in query if _has(name, UNTIL) and _words(name) == of), None)
     params[start] = "{start}"
     window: dict[str, Any] = {"start": "exclusive"}
     if query[start].get("format") == "date":
@@ -383,10 +391,36 @@ def _window(
         window["end"] = "none"
     else:
         params[end] = "{end}"
-    operation.doubts.append(
-        f"does {start} filter by {cursors[0]}, and does it include its instant?"
-    )
-    return cursors[0], window
+    operation.doubts.append(f"does {start} filter by {cursor}, and does it include its instant?")
+    if "created" in cursor.lower():
+        operation.doubts.append(
+            "a row that changes after it was created is not read again: leave cursor and window "
+            "out, if rows change"
+        )
+    return cursor, window
+
+
+_OF_TIME = frozenset({*SINCE, *UNTIL, "at", "on", "date", "time", "datetime", "last", "is", "utc"})
+
+
+def _filtered(cursors: list[str], starts: list[str]) -> tuple[str, str] | None:
+    """A column and the parameter that filters by it: one of its words, or one of no column's."""
+    for cursor in cursors:
+        for start in starts:
+            if _words(start) and _words(start) & _words(cursor):
+                return cursor, start
+    plain_ones = [start for start in starts if not _words(start)]
+    return (cursors[0], plain_ones[0]) if cursors and plain_ones else None
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words of a name that say which time it is: ``updated``, also for ``update``."""
+    parts = {part.lower() for part in _WORDS.findall(name)} - _OF_TIME
+    return frozenset(part.removesuffix("d").removesuffix("e") for part in parts)
+
+
+def _is_time(spec: Mapping[str, Any]) -> bool:
+    return spec.get("format") in ("date-time", "date")
 
 
 def _has(name: str, words: tuple[str, ...]) -> bool:

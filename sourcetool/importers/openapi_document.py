@@ -56,7 +56,7 @@ class Document:
                 continue
             both = [*(item.get("parameters") or []), *(operation.get("parameters") or [])]
             response, headers = self.response(operation)
-            if (rows := self.rows(response)) is not None:
+            if (rows := self.rows(response, _words_of(path))) is not None:
                 parameters = _last_of_each(map(self.parameter, both))
                 doubts = [
                     f"the reference {reference} leads nowhere in the document: is a column, a "
@@ -92,9 +92,13 @@ class Document:
         return self.schema(schema), response.get("headers") or {}
 
     def rows(
-        self, schema: Mapping[str, Any], path: tuple[str, ...] = ()
+        self, schema: Mapping[str, Any], called: str, path: tuple[str, ...] = ()
     ) -> tuple[list[str], Mapping[str, Any]] | None:
-        """The path to the nearest list of objects, and the schema of one."""
+        """The path to the nearest list of objects, and the schema of one.
+
+        Of several the one that is called as the last word of the URL's path, and at last one of
+        errors and the like, which stand beside the rows.
+        """
         if schema.get("type") == "array" or "items" in schema:
             row = self.schema(schema.get("items") or {})
             if not row.get("properties"):
@@ -104,9 +108,10 @@ class Document:
             return list(path), row
         inner = {str(k): self.schema(v) for k, v in (schema.get("properties") or {}).items()}
         for wanted in ("array", "object"):
-            for name, member in inner.items():
+            for name in sorted(inner, key=lambda name: _rank(name, called)):
+                member, at = inner[name], (*path, name)
                 kind = "array" if "items" in member or member.get("type") == "array" else "object"
-                if kind == wanted and len(path) < 3 and (f := self.rows(member, (*path, name))):
+                if kind == wanted and len(path) < 3 and (f := self.rows(member, called, at)):
                     return f
         return None
 
@@ -147,6 +152,21 @@ class Document:
             else:
                 node = node.get(name) if isinstance(node, dict) else None
         return node
+
+
+_ASIDE = ("errors", "warnings", "messages", "links", "_links", "included", "facets", "meta")
+"""Lists that stand beside the rows."""
+
+
+def _words_of(path: str) -> str:
+    """The last word of a path that is no parameter."""
+    words = [part for part in path.strip("/").split("/") if part and "{" not in part]
+    return words[-1].lower() if words else ""
+
+
+def _rank(name: str, called: str) -> int:
+    low = name.lower()
+    return 0 if low == called else 2 if low in _ASIDE else 1
 
 
 def _last_of_each(parameters: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ ROW: Data = {
     ]
 }
 
+Names = tuple[str, ...]
 SERVER = {"url": "https://{region}.example.com/v1", "variables": {"region": {"default": "eu"}}}
 
 
@@ -128,6 +129,87 @@ def test_a_list_with_numbered_pages_a_count_and_a_window(tmp_path: Path) -> None
 def test_pages(parameters: list[Data], more: Data, paging: Data, tmp_path: Path) -> None:
     found, _ = made(document({"/things": answers(listed("Thing", **more), *parameters)}), tmp_path)
     assert found["endpoints"]["things"]["paging"] == paging
+
+
+TIME = {"type": "string", "format": "date-time"}
+
+
+def of_times(*columns: str) -> Data:
+    rows = {"properties": {"id": {"type": "integer"}, **dict.fromkeys(columns, TIME)}}
+    return {"type": "array", "items": rows}
+
+
+def times(*names: str) -> list[Data]:
+    return [parameter(name, "string", format="date-time") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("columns", "filters", "cursor", "params"),
+    [
+        (
+            ("created_at", "modified_at"),
+            ("created_at_start", "created_at_end", "modified_at_start", "modified_at_end"),
+            "modified_at",
+            ("modified_at_start", "modified_at_end"),
+        ),
+        (
+            ("created_at", "modified_at"),
+            ("created_at_start", "modified_at_end"),
+            "created_at",
+            ("created_at_start",),
+        ),
+        (("created_at",), ("ship_date_start", "ship_date_end"), None, ()),
+        (("created_at", "updated_at"), ("since",), "updated_at", ("since",)),
+        (("updatedAt",), ("from", "to"), "updatedAt", ("from", "to")),
+    ],
+)
+def test_a_window_is_of_the_column_that_its_parameter_filters_by(
+    columns: Names, filters: Names, cursor: str | None, params: Names, tmp_path: Path
+) -> None:
+    operation = answers(of_times(*columns), *times(*filters))
+    found, text = made(document({"/things": operation}), tmp_path)
+    things = found["endpoints"]["things"]
+    sent = things.get("request", {}).get("params", {})
+    assert things.get("cursor") == cursor
+    assert sent == dict(zip(params, ("{start}", "{end}"), strict=False))
+    assert things["paging"] == {"kind": "none"}
+    assert ("is not read again" in text) == (cursor == "created_at")
+
+
+def test_rows_are_the_list_that_the_path_names_and_errors_are_none(tmp_path: Path) -> None:
+    lists = ("errors", "shops", "things")
+    schema = {"type": "object", "properties": {name: of_times() for name in lists}}
+    paths = {f"/{path}": answers(schema) for path in ("things", "more", "things/errors")}
+    found, _ = made(document(paths), tmp_path)
+    rows = [found["endpoints"][name]["rows"] for name in ("things", "more", "things_errors")]
+    assert rows == ["things", "shops", "errors"]
+
+
+@pytest.mark.parametrize(
+    ("more", "first", "doubtful"),
+    [
+        ({"default": 0}, 0, False),
+        ({"minimum": 0}, 0, False),
+        ({"default": 1}, None, False),
+        ({}, None, True),
+    ],
+)
+def test_the_first_page_has_the_number_that_the_document_says(
+    more: Data, first: int | None, doubtful: bool, tmp_path: Path
+) -> None:
+    operation = answers(listed("Thing"), parameter("page", **more))
+    found, text = made(document({"/things": operation}), tmp_path)
+    assert found["endpoints"]["things"]["paging"].get("first") == first
+    assert ("is the first page 1?" in text) == doubtful
+
+
+def test_a_key_is_no_column_that_all_rows_of_a_path_share(tmp_path: Path) -> None:
+    rows = {"batch_id": {"type": "string"}, "box_id": {"type": "string"}}
+    schema = {"type": "array", "items": {"properties": rows}}
+    of = parameter("batch_id", "string", place="path", required=True)
+    paths = {"/batches": answers(schema), "/{batch_id}/batches": answers(schema, of)}
+    found, _ = made(document(paths), tmp_path)
+    assert [one["key"] for one in found["endpoints"].values()] == [["batch_id"], "none"]
 
 
 def test_children_come_from_the_list_above_and_others_from_a_setting(tmp_path: Path) -> None:
