@@ -374,13 +374,13 @@ def _window(
     times = [name for name, kind in columns.items() if kind == "timestamp[iso]"]
     cursors = [name for word in _CURSORS for name in times if word in name.lower()]
     query = {name: spec for name, spec in _query(operation).items() if _is_time(spec)}
-    found = _filtered(cursors, [name for name in query if _has(name, SINCE)])
-    if found is None:
+    pair = _filtered(cursors, [name for name in query if _has(name, SINCE)])
+    if pair is None:
         operation.doubts.append(
             "no filter by the time of the last change was found: this is a snapshot"
         )
         return None
-    cursor, start = found
+    cursor, start = pair
     of = _words(start)
     end = next((name for name in query if _has(name, UNTIL) and _words(name) == of), None)
     params[start] = "{start}"
