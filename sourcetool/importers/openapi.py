@@ -286,7 +286,7 @@ def _key(operation: Operation, names: list[str]) -> str | None:
     plural = operation.name.rpartition("_")[2]
     ones = [plural.removesuffix("s"), plural.removesuffix("es"), f"{plural.removesuffix('ies')}y"]
     above = {name.lower() for name in re.findall(r"\{([^}]+)\}", operation.path)}
-    of_one = [n for one in ones for n in (f"{one}_id", f"{one}id") if n not in above]
+    of_one = [n for word in ones for n in (f"{word}_id", f"{word}id") if n not in above]
     for wanted in (*_KEYS[:3], *of_one, *_KEYS[3:]):
         if wanted in by_low:
             if wanted not in _KEYS[:3]:
