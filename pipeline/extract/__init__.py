@@ -2,10 +2,10 @@
 
 In the order in which a page goes through them:
 
-- ``fetcher`` requests a page, parses it, and holds it against the request by ``page_checks``
-  and ``shared_keys``; ``error_pages`` refuses an error with status 200; ``pages`` has the parsed
-  page, its columns from around the rows, and the rows that land; ``feed`` watches an endpoint that
-  has its latest rows only. ``clock`` reads the API's own time.
+- ``fetcher`` requests a page, parses it, and holds it against the request by ``page_checks``,
+  ``window_checks`` and ``shared_keys``; ``error_pages`` refuses an error with status 200; ``pages``
+  has the parsed page, its columns from around the rows, and the rows that land; ``feed`` watches an
+  endpoint that has its latest rows only. ``clock`` reads the API's own time.
 - ``confirmation`` requests odd pages and ends a second time; ``growing_tail`` ends rows that grow
   faster than that; ``completeness`` proves that no row is missing, and notices loops;
   ``outages`` tells an outage with empty pages from the end, by a page that had rows;

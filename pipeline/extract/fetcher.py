@@ -27,7 +27,6 @@ from pipeline.extract.confirmation import LIMITS
 from pipeline.extract.error_pages import refuse_error
 from pipeline.extract.feed import FeedPage, validators_of
 from pipeline.extract.page_checks import (
-    after_end,
     check_keys,
     check_names,
     check_order,
@@ -37,17 +36,15 @@ from pipeline.extract.page_checks import (
     ends,
     in_order_of,
     in_strict_order,
-    inside,
     key_before_last,
     latest_of_page,
-    newer_than,
-    with_first_cursor,
     without_bounds,
     without_duplicates,
 )
 from pipeline.extract.pages import ContextColumns, PageContext, ParsedPage, with_hashed_columns
 from pipeline.extract.prefetch import ParseBatcher
 from pipeline.extract.shared_keys import check_shared_keys
+from pipeline.extract.window_checks import after_end, inside, newer_than, with_first_cursor
 from pipeline.extract.window_cuts import reaching_back
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, classify

@@ -5,8 +5,8 @@ open    ``resume.open_partition``    its window, and where this attempt starts
 request an ``EndpointReader``        which page next, as the source's ``paging`` says
 fetch   ``PageFetcher``              the response of that page
 decode  ``Decoder``                  bytes to Arrow
-check   ``PageFetcher``, by          its rows in the window and in order
-        ``page_checks``
+check   ``page_checks``,             its rows in order and in the window
+        ``window_checks``
 join    the ``EndpointReader``       the page joined to the one before it, the end confirmed
 write   ``RowBuffer``,               rows to row groups to Parquet files
         ``PartitionWriter``
