@@ -25,13 +25,13 @@ class LateRows(NamedTuple):
 
     :ivar margin_rows: rows whose cursor lies before the boundary.
     :ivar late_rows: those of them that the partition before does not have.
-    :ivar latest_late_s: how many seconds, or numbers, before the boundary the earliest of those
-        lies.
+    :ivar latest_by: how far before the boundary the earliest of those lies: in seconds, or in
+        numbers where the cursor is one.
     """
 
     margin_rows: int
     late_rows: int
-    latest_late_s: float | None
+    latest_by: float | None
 
 
 _NOT_COUNTED: Final = "late rows are not counted, since {} can't be read: {}"

@@ -308,7 +308,7 @@ class StagedPartition:
         dropped = self._dropped(settled)
         newest = self.run.index.latest(self.run.source.source, self.endpoint)
         columns = self._columns(newest, tombstones=bool(end and end.deletions))
-        late_by = late.latest_late_s
+        late_by = late.latest_by
         return Manifest(
             endpoint_kind=self.window.kind,
             watermark=as_iso(self._watermark),
