@@ -39,7 +39,6 @@ from pipeline.errors import (
     RequestRefused,
     Retryable,
     TokenThrottled,
-    Unreachable,
     WrongFormat,
     numbered,
 )
@@ -47,7 +46,6 @@ from pipeline.http import classify, retry
 from pipeline.http.classify import (
     NOT_QUOTED,
     ResponseKind,
-    endpoint_name,
     is_conditional,
     redirects_to_itself,
     refusal,
@@ -58,9 +56,10 @@ from pipeline.http.connection_faults import (
     is_of_token,
     is_unreadable,
     no_response,
-    reachability_checks,
     says_nothing_of_the_api,
     standing_fault,
+    unavailable,
+    unreachable,
 )
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener, retry_after_s
@@ -186,8 +185,20 @@ class Client:
     ) -> HeadraceError:
         known = self.spent.responded or self._known_before
         if failed.may_be_absent and not known:
-            return self._unreachable_error(label, reason, failed)
-        return self._unavailable_error(label, reason, failed)
+            unused_proxy = self._proxies.unused()
+            return unreachable(self._source, f"{label}: {reason}", failed, unused_proxy)
+        return self._unavailable(label, reason, failed)
+
+    def _unavailable(
+        self, label: object, reason: str, failed: AttemptFailed | None = None
+    ) -> ApiUnavailable:
+        return unavailable(
+            self._source,
+            f"{label}: {reason}",
+            failed,
+            self._breaker.state,
+            has_responded=self.spent.responded,
+        )
 
     def _warn_of_retry(self, failed: AttemptFailed, label: object) -> None:
         """Log a failure that took long, or may be the first of many: at most twice a minute."""
@@ -242,7 +253,7 @@ class Client:
         if self._breaker.state is BreakerState.OPEN:
             reason = "the API failed too often in a row"
             if self._last_failure is None:
-                raise self._unavailable_error(label, reason)
+                raise self._unavailable(label, reason)
             raise self._unreachable_or_unavailable(label, reason, self._last_failure)
         return await self._attempt(request, read, label, sent)
 
@@ -414,32 +425,6 @@ class Client:
                 f"{str(error).rstrip('.')}. The API sets cookies: `cookies: true` sends them back",
             )
         raise error
-
-    def _unreachable_error(self, label: object, reason: str, failed: AttemptFailed) -> Unreachable:
-        """Without Dagster's retries: nothing shows that the API is there at all."""
-        name = endpoint_name(self._source, of_token=failed.of_token)
-        checks = reachability_checks(self._source, failed, self._proxies.unused())
-        return Unreachable(
-            f"{label}: {reason}. {name} has not responded once in this run. {checks}"
-        )
-
-    def _unavailable_error(
-        self, label: object, reason: str, failed: AttemptFailed | None = None
-    ) -> ApiUnavailable:
-        of_token = failed is not None and failed.of_token
-        name = endpoint_name(self._source, of_token=of_token)
-        responded = failed is not None and failed.responded
-        known = of_token or responded or self.spent.responded
-        never = "" if known else " No response has come in this run. Check the address."
-        breaker = f"(breaker {self._breaker.state.value})"
-        state = f"seems to be down or unreachable {breaker}."
-        if responded:
-            state = f"responds, but with nothing that can be read {breaker}."
-        if failed is not None and failed.kind is FailureKind.THROTTLED:
-            state = f"still refuses requests as too many {breaker}."
-        return ApiUnavailable(
-            f"{label}: {reason}. {name} {state}{never}", wait_s=self._source.breaker.open_s
-        )
 
 
 @lru_cache(maxsize=256)

@@ -19,7 +19,7 @@ protocol version                       TLS older than 1.2
 import os
 import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import aiohttp
@@ -27,8 +27,9 @@ import httpx
 
 from pipeline.auth.base import FOR_TOKENS
 from pipeline.config.source import Source
-from pipeline.errors import numbered, printable
-from pipeline.http.retry import AttemptFailed, FailureKind
+from pipeline.errors import ApiUnavailable, Unreachable, numbered, printable
+from pipeline.http.classify import endpoint_name
+from pipeline.http.retry import AttemptFailed, BreakerState, FailureKind
 
 
 def no_response(error: httpx.HTTPError) -> str:
@@ -109,7 +110,58 @@ def standing_fault(error: httpx.HTTPError) -> str | None:
     return None
 
 
-def reachability_checks(source: Source, failed: AttemptFailed, unused_proxy: str | None) -> str:
+def unreachable(
+    source: Source, subject: str, failed: AttemptFailed, unused_proxy: str | None
+) -> Unreachable:
+    """Without Dagster's retries: nothing shows that the API is there at all.
+
+    :param subject: the page, and what became of it.
+    """
+    name = endpoint_name(source, of_token=failed.of_token)
+    checks = _reachability_checks(source, failed, unused_proxy)
+    return Unreachable(f"{subject}. {name} has not responded once in this run. {checks}")
+
+
+def unavailable(
+    source: Source,
+    subject: str,
+    failed: AttemptFailed | None,
+    breaker: BreakerState,
+    *,
+    has_responded: bool,
+) -> ApiUnavailable:
+    """With Dagster's retries, after the wait of the breaker.
+
+    :param subject: the page, and what became of it.
+    :param failed: the last attempt; None: the breaker is open.
+    :param has_responded: the API, to any request of this run.
+    """
+    of_token = failed is not None and failed.of_token
+    responded = failed is not None and failed.responded
+    known = of_token or responded or has_responded
+    never = "" if known else " No response has come in this run. Check the address."
+    if failed is not None and failed.kind is FailureKind.THROTTLED:
+        state, check = "still refuses requests as too many", f" {_TOO_MANY[of_token]}"
+    elif responded:
+        state, check = "responds, but with nothing that can be read", ""
+    else:
+        state, check = "seems to be down or unreachable", ""
+    name = endpoint_name(source, of_token=of_token)
+    return ApiUnavailable(
+        f"{subject}. {name} {state} (breaker {breaker.value}).{check}{never}",
+        wait_s=source.breaker.open_s,
+    )
+
+
+_TOO_MANY: Final[Mapping[bool, str]] = {
+    False: "Check: 1. `limits.windows`, which may allow more than the API does; 2. who else uses "
+    "the API key.",
+    True: "Check who else requests tokens with the same credentials.",
+}
+"""What to do where requests, or those for a token (true), stay too many."""
+
+
+def _reachability_checks(source: Source, failed: AttemptFailed, unused_proxy: str | None) -> str:
     """The numbered checks where nothing shows that the API is there at all.
 
     :param unused_proxy: the environment's variable of a proxy that the YAML does not use.

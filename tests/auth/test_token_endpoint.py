@@ -116,7 +116,7 @@ def test_a_token_endpoint_without_a_time_gets_few_requests() -> None:
     assert str(errors[0]) == (
         "api/things, page: the token endpoint responded with 429 (too many requests), after 4 "
         "attempts. The token endpoint at 127.0.0.1 still refuses requests as too many (breaker "
-        "closed)."
+        "closed). Check who else requests tokens with the same credentials."
     )
 
 

@@ -123,7 +123,8 @@ LASTING: dict[str, tuple[Any, int, str]] = {
         answer(status=429),
         5,
         "the API responded with 429 (too many requests), after 5 attempts. The API at 127.0.0.1 "
-        "still refuses requests as too many (breaker closed).",
+        "still refuses requests as too many (breaker closed). Check: 1. `limits.windows`, which "
+        "may allow more than the API does; 2. who else uses the API key.",
     ),
 }
 
