@@ -38,6 +38,8 @@ POLL_S = 0.5
 GRACE_S = 15.0
 PREFERRED_PORT = 3000
 DEMO_SOURCE = "sources/igdb.yaml"
+FIRST_SHOWN = " or ".join(f"key:igdb/{name}" for name in ("games", "companies", "covers"))
+"""So many cards of the graph are seen whole in a window of 900 pixels."""
 DAY = timedelta(days=1)
 _SETTING = re.compile(r"\$\{(\w+)(:-)?")
 _GROUPS = json.dumps({"query": "{assetNodes {groupName}}"})
@@ -255,7 +257,7 @@ def groups(url: str) -> list[str]:
 def start_page(names: Sequence[str]) -> str:
     """The page to begin with: the assets of the source, or the groups of all."""
     if names == ["igdb"]:
-        chosen = urllib.parse.quote(SELECTION, safe="")
+        chosen = urllib.parse.quote(FIRST_SHOWN, safe="")
         return f"/locations/headrace/asset-groups/igdb/lineage~{chosen}/"
     if len(names) == 1:
         return f"/locations/headrace/asset-groups/{names[0]}/lineage"
@@ -273,8 +275,9 @@ def _greeting(page: str, s3_url: str, left_out: Sequence[str], start: date) -> s
     env, log = (UI_STATE / name for name in ("env", "dagster.log"))
     lines = [
         f"\nDagster's UI: {page}\n",
-        "  1. Click `games`, then its name: rows, coverage and requests as pictures.",
-        f"  2. *Materialize*, choose a partition after {start + DAY}, *Launch run*.",
+        f"  1. The card `games`, *View in Asset Catalog*, *Partitions*, {start + DAY}: rows, "
+        "coverage and requests as pictures.",
+        f"  2. A partition after {start + DAY}, *Materialize…*, *Launch 1 run*.",
         "  3. *Runs*, the newest one: what the run says while it reads.\n",
         f"In another terminal, `. {env.relative_to(ROOT)}` sets what `./headrace lake`, Dagster "
         f"and boto3 need to use the same (lake {LAKE} at {s3_url}). State is in "
