@@ -21,7 +21,7 @@ ARGS ?=
 PYTEST_ALONE := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest
 PYTEST := $(PYTEST_ALONE) -n 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo ui test test-fast test-pythons check lint format bench pictures instance clean
+.PHONY: help install setup demo ui test test-fast test-pythons check lint format bench pictures instance clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -33,7 +33,9 @@ $(DEV_STAMP): pyproject.toml constraints.txt local/setup.sh
 	@sh local/setup.sh $(VENV) $(DEV_STAMP) dev
 	@touch $(STAMP)
 
-setup: $(DEV_STAMP) ## .venv with all packages, at the versions of constraints.txt
+install: $(STAMP) ## .venv with what the demo, the UI and ./headrace need, at the versions of constraints.txt
+
+setup: $(DEV_STAMP) ## the same, and what the tests, the linters and the docs need
 
 # An emulated AWS is a package of the tests.
 demo: $(if $(filter aws,$(ARGS)),$(DEV_STAMP),$(STAMP)) ## two daily runs against a local API at its limit, read back from a local S3

@@ -3,14 +3,19 @@
 import argparse
 import errno
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
 from local.dagster_host import dagster_host
-from local.paths import DEFAULT_HOME, ROOT, passing_folder
+from local.paths import DEFAULT_HOME, ROOT, STATE, passing_folder
 from local.process import LocalError, python_env
+
+_TOO_LITTLE = 2**16
+"""Bytes: so few are left where a write has failed for want of room."""
+_FULL = f"the disk is full: make room for some 1 GB in {ROOT}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -64,8 +69,14 @@ def _demo() -> None:
 
 def _of_the_machine(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: make room for some 1 GB in {ROOT}"
+        return _FULL
     return str(error).rstrip(".")
+
+
+def _why(error: LocalError) -> str:
+    """What to say of a child that failed: one whose disk is full can't write its reason down."""
+    free = shutil.disk_usage(STATE if STATE.exists() else ROOT).free
+    return f"The local services can't run: {_FULL}." if free < _TOO_LITTLE else str(error)
 
 
 def main() -> int:
@@ -78,7 +89,7 @@ def main() -> int:
         print("\nStopped.", file=sys.stderr)
         return 130
     except LocalError as error:
-        print(f"\n{error}", file=sys.stderr)
+        print(f"\n{_why(error)}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, no free port: the machine's, and one sentence will do
         print(f"\nThe local services can't run: {_of_the_machine(error)}.", file=sys.stderr)

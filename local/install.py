@@ -128,19 +128,28 @@ class Screen:
         self._shown = 0
 
 
+def unpacked_in(site: Path) -> int:
+    """How many packages lie in the folder."""
+    return sum(1 for _ in site.glob("*.dist-info"))
+
+
 def follow(
-    lines: Iterable[str | None], progress: InstallProgress, screen: Screen, site: Path
+    lines: Iterable[str | None],
+    progress: InstallProgress,
+    screen: Screen,
+    site: Path,
+    before: int = 0,
 ) -> None:
     """Show what pip does until it ends.
 
     :param lines: what it prints, and None where it has printed nothing for a while.
     :param site: the folder of the packages: while pip unpacks, it says nothing.
+    :param before: how many packages were there before the first pip.
     """
-    before = sum(1 for _ in site.glob("*.dist-info"))
     try:
         for line in lines:
             if line is None or progress.take(line):
-                unpacked = sum(1 for _ in site.glob("*.dist-info")) - before
+                unpacked = unpacked_in(site) - before
                 screen.show(progress.packages + unpacked, progress.text(unpacked))
     finally:
         screen.end()
@@ -280,14 +289,15 @@ def main(extra: str) -> int:
     screen = Screen(sys.stderr.write, terminal=sys.stderr.isatty())
     parts = [part for at in range(_AT_ONCE) if (part := packages[at::_AT_ONCE])]
     side_by_side = Pips([["--no-deps", *part] for part in parts])
-    follow(side_by_side.lines(), progress, screen, site)
+    before = unpacked_in(site)
+    follow(side_by_side.lines(), progress, screen, site, before)
     # What would keep the next one from working, too, is said now; else that one tries it all again.
     why = known_reason(side_by_side.last_lines) if side_by_side.failed else None
     if not why:
         needed = requirements(Path("pyproject.toml").read_text("utf-8"), extra)
         whole = Pips([["--constraint", "constraints.txt", *needed]])
         with nullcontext() if side_by_side.failed else compiling(site):
-            follow(whole.lines(), progress, screen, site)
+            follow(whole.lines(), progress, screen, site, before)
         why = reason(whole.last_lines) if whole.failed else None
     if why:
         print(f"{why}. `make setup` tries again.", file=sys.stderr)

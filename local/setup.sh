@@ -18,9 +18,23 @@ have_uv() { command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; }
 # Being there is not enough: pyenv puts scripts on PATH for versions that then refuse to run.
 runs() { "$1" -c "$suits" >/dev/null 2>&1; }
 
+# One that was named is the one that is meant: no other takes its place in silence.
+check_named() {
+    if ! command -v "$PYTHON" >/dev/null 2>&1; then
+        say "PYTHON is $PYTHON, and there is no such program: name a Python 3.11 or newer, or leave PYTHON out."
+    elif ! runs "$PYTHON"; then
+        found=$("$PYTHON" --version 2>/dev/null) || found='no Python that runs'
+        say "PYTHON is $PYTHON, which is $found: Headrace needs 3.11 or newer. Name another one, or leave PYTHON out."
+    else
+        return 0
+    fi
+    return 1
+}
+
 find_python() {
     too_old=''
     no_venv=''
+    if [ -n "${PYTHON:-}" ]; then check_named || return 1; fi
     for candidate in ${PYTHON:+"$PYTHON"} python3.13 python3.12 python3.11 python3 python; do
         if ! runs "$candidate"; then
             if [ "$candidate" = python3 ]; then

@@ -53,6 +53,9 @@ def test_what_pip_prints_becomes_a_line_of_progress(
     assert ("3 of 3 packages, 5 MB, 2 unpacked: PyYAML" in text) == terminal
     assert ("\r" in text) == terminal
     assert text.count("\n") == (0 if terminal else 2)
+    written.clear()  # the pip that looks at the whole counts on from the one before it
+    follow([None], progress, Screen(written.append, terminal=terminal), tmp_path)
+    assert "3 of 3 packages, 5 MB, 2 unpacked: PyYAML" in written[0]
 
 
 @pytest.mark.parametrize(
