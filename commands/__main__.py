@@ -10,6 +10,7 @@ from functools import partial
 
 from commands import dagster_runs, lake_table, query, state
 from commands.verify import verify
+from local.paths import ROOT, STATE, UI_STATE
 from local.process import LocalError
 from pipeline.config.settings import Settings
 from pipeline.errors import HeadraceError
@@ -25,20 +26,42 @@ _CODES = """exit codes:
 example:
   ./headrace load igdb/games --days 2026-11-01...2026-11-07"""
 _WIDTH = 80
+_SETTINGS_FILES = {
+    "`make ui`": UI_STATE / "env",
+    "`python -m examples.shop`": STATE / "shop" / "env",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. :return: its exit code."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args, unknown = parser.parse_known_args(arguments)
+    if "run" not in args:  # no command at all: what there is
+        parser.print_help(sys.stderr)
+        return 2
+    if unknown:  # with the usage of the command, not of all commands
+        args.of.error(f"unrecognized arguments: {' '.join(unknown)}")
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         return run(args)
     except (HeadraceError, LocalError) as error:
-        print(f"headrace: {error}", file=sys.stderr)
+        print(f"headrace: {error}{_settings_here()}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
         return 0
+
+
+def _settings_here() -> str:
+    """Where a shell gets the settings of a lake on this machine, while it has none."""
+    if os.environ.get("HEADRACE_LAKE", "").strip():
+        return ""
+    files = [
+        f"`. {file.relative_to(ROOT)}` sets it for {server}"
+        for server, file in _SETTINGS_FILES.items()
+        if file.exists()
+    ]
+    return ". " + "; ".join([*files, "docs/how-to/run.md has all settings"])
 
 
 def opened_lake() -> ObjectStore:
@@ -55,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    verbs = parser.add_subparsers(metavar="COMMAND")
 
     verb = _verb(verbs, "lake", "what is committed, a line a partition", "lake igdb/games --last 3")
     verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
@@ -72,10 +95,10 @@ def _parser() -> argparse.ArgumentParser:
         verbs,
         "query",
         "SQL over exactly the committed files, by DuckDB. igdb.games has the rows of all "
-        "partitions, with their dt; igdb.games_current one row a key",
+        "partitions, with their dt; igdb.games_current one row a key. Without SQL: the tables",
         "query 'SELECT count(*) FROM igdb.games_current'",
     )
-    verb.add_argument("sql", metavar="SQL")
+    verb.add_argument("sql", nargs="?", default="", metavar="SQL")
     verb.add_argument("--csv", action="store_true", help="as CSV")
     verb.add_argument("--json", action="store_true", help="one JSON object a row")
     verb.add_argument("--parquet", metavar="FILE", help="into a Parquet file")
@@ -251,13 +274,15 @@ def _verb(
     about: str,
     example: str,
 ) -> argparse.ArgumentParser:
-    return verbs.add_parser(
+    verb = verbs.add_parser(
         name,
         help=about,
         description=textwrap.fill(f"{about}.", _WIDTH),
         epilog=f"example:\n  ./headrace {example}\n\n{_LAKE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    verb.set_defaults(of=verb)
+    return verb
 
 
 if __name__ == "__main__":

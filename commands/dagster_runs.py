@@ -101,14 +101,19 @@ def backfill(source: str, days: str, *, quiet: bool = False) -> int:
     first, last = choice.partitions_chosen(chosen, days)
     job = f"{source}_{chosen.partitions.frequency}"
     queue = ["job", "backfill", "-j", job, "--from", first, "--to", last, "--noprompt"]
-    if not quiet:
-        return _run(queue)
     log: list[str] = []
-    code = _run(queue, quiet=True, log=log)
+    code = _run(queue, quiet=quiet, log=log)
     if code == 0:
         launched = _LAUNCHED.search("".join(log))
         backfill_id = launched["id"] if launched else None
-        print(json.dumps({"backfill": backfill_id, "job": job, "first": first, "last": last}))
+        if quiet:
+            print(json.dumps({"backfill": backfill_id, "job": job, "first": first, "last": last}))
+        else:
+            print(
+                f"Backfill `{backfill_id}` is queued: a run of `{job}` for each partition of "
+                f"{first}...{last}. `dagster dev` (or the daemon) over the instance "
+                f"{environment()['DAGSTER_HOME']} executes them; *Runs* in its UI shows them."
+            )
     return code
 
 

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
+from commands.choice import near
 from pipeline.errors import counted
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.paths import paths_of_record
+from pipeline.lake.paths import is_segment, paths_of_record
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions import SCHEMES
 
@@ -62,9 +63,24 @@ def show(
         for sentence in gaps([m for m in shown if "/" not in m.endpoint] or shown):
             print(sentence)
     if not shown:
-        where = f" of {what}" if what else ""
-        print(f"Nothing{where} is committed in {lake.url()}.", file=sys.stderr)
+        print(nothing_text(lake, what), file=sys.stderr)
     return 0 if shown else 1
+
+
+def nothing_text(lake: ObjectStore, what: str, how: str = "committed", when: str = "") -> str:
+    """The sentence that nothing is there, and what there is of a similar name.
+
+    :param what: ``source/endpoint``, ``source``, or all of the lake.
+    """
+    of, source = f" of {what}" if what else "", what.partition("/")[0]
+    sentence = f"Nothing{of}{when} is {how} in {lake.url()}"
+    names = sorted(filter(is_segment, lake.folders("")))
+    if source in names and "/" in what:
+        names = [f"{source}/{each}" for each in filter(is_segment, lake.folders(f"{source}/"))]
+    if not what or not names or what in names:
+        return f"{sentence}."
+    ending = near(what, sorted(names))
+    return sentence + ending + ("" if ending.endswith("?") else ".")
 
 
 def gaps(shown: Sequence[Manifest]) -> list[str]:

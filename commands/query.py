@@ -26,6 +26,8 @@ from pipeline.lake.stores.base import ObjectStore
 
 _CURRENT = "_current"
 _AT_ONCE = 16
+_LISTING = re.compile(r"\s*(?:show\s+(?:all\s+)?tables)?\s*;?\s*", re.IGNORECASE)
+"""Only the tables that a query names are open, so DuckDB itself would list none."""
 _UNTRUE = re.compile(r' because schema "[^"]*" does not exist|!?\nDid you mean "[^"]*"\?')
 """What DuckDB says of a table that is not there: only the tables of the SQL are made known to it,
 so that a schema that is missing, or a table of its own, is no reason and no remedy."""
@@ -39,18 +41,22 @@ def run(
 ) -> int:
     """Print the result of a query, or write it into a file.
 
+    :param sql: nothing, or ``SHOW TABLES``: the tables that there are.
     :raises ConfigError: DuckDB is not installed.
     :raises ReadRefused: DuckDB does not take the SQL, or a table has nothing committed.
     """
     try:
         import duckdb
     except ImportError:
-        raise ConfigError("query needs DuckDB: run `make setup`, or pip install duckdb") from None
+        raise ConfigError("query needs DuckDB: run `make install`, or pip install duckdb") from None
     with duckdb.connect() as connection:
         known = _tables(lake)
         try:
-            _open_tables(connection, lake, sql, known)
-            relation: Any = connection.sql(sql)
+            if _LISTING.fullmatch(sql):
+                relation: Any = connection.sql('SELECT unnest(?) AS "table"', params=[[*known]])
+            else:
+                _open_tables(connection, lake, sql, known)
+                relation = connection.sql(sql)
             if relation is None:  # a statement without a result
                 return 0
             if parquet:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from commands import dagster_runs
 from commands.choice import days_range
-from commands.lake_table import size_text
+from commands.lake_table import nothing_text, size_text
 from pipeline.errors import ConfigError, ReadRefused, counted
 from pipeline.lake.drop import (
     PartitionState,
@@ -28,6 +28,7 @@ from pipeline.lake.drop import (
 )
 from pipeline.lake.paths import is_segment
 from pipeline.lake.stores.base import ObjectStore
+from pipeline.partitions import SCHEMES
 
 _COLUMNS = ("endpoint", "partitions", "first", "last", "rows", "size", "complete up to", "staged")
 _LEFT = {"endpoint", "first", "last", "complete up to"}
@@ -156,7 +157,31 @@ def _chosen(lake: ObjectStore, what: str, days: str | None) -> list[PartitionSta
         raise ReadRefused(
             f"--days is `{days}`: the earlier partition comes first: {last}...{first}"
         )
-    return [each for name in _endpoints(lake, what) for each in states(lake, *name, first, last)]
+    chosen = [each for name in _endpoints(lake, what) for each in states(lake, *name, first, last)]
+    if days and not chosen:
+        for key in (first, last):
+            _refuse_no_partition(key)
+    return chosen
+
+
+def _refuse_no_partition(key: str) -> None:
+    """A key that no scheme has. The lake doesn't say which scheme an endpoint's partitions have.
+
+    :raises ReadRefused: no scheme has such a key.
+    """
+    examples = []
+    for kind, scheme_type in SCHEMES:
+        try:
+            scheme = scheme_type(kind=kind)
+        except ValueError:  # one that needs more than its name
+            return
+        try:
+            scheme.parse(key)
+        except ValueError:
+            examples.append(f"`{scheme.key(scheme.floor(datetime(2026, 11, 1)))}`")  # noqa: DTZ001
+        else:
+            return
+    raise ReadRefused(f"--days names `{key}`: expected a partition such as {' or '.join(examples)}")
 
 
 def _refuse_in_use(partitions: Collection[PartitionState], *, staged: bool) -> None:
@@ -245,8 +270,7 @@ def _summary(parts: Sequence[PartitionState]) -> dict[str, Any]:
 
 
 def _nothing(lake: ObjectStore, what: str, days: str | None = None) -> str:
-    of, when = f" of {what}" if what else "", f" in {days}" if days else ""
-    return f"Nothing{of}{when} is committed or staged in {lake.url()}."
+    return nothing_text(lake, what, "committed or staged", f" in {days}" if days else "")
 
 
 def _console() -> Console:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from rich.console import Console
 from rich.progress import track
 
-from commands.lake_table import committed_endpoints
+from commands.lake_table import committed_endpoints, nothing_text
 from pipeline.errors import counted
 from pipeline.lake.damage import mend, verify_files
 from pipeline.lake.index import read_all
@@ -27,8 +27,7 @@ def verify(
     endpoints = committed_endpoints(lake, what)
     damaged = [_endpoint(lake, *each, partitions, as_json=as_json) for each in sorted(endpoints)]
     if not damaged:
-        where = f" of {what}" if what else ""
-        print(f"Nothing{where} is committed in {lake.url()}.", file=sys.stderr)
+        print(nothing_text(lake, what), file=sys.stderr)
     return 0 if damaged and not any(damaged) else 1
 
 

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from commands import __main__ as commands
 from commands.__main__ import main
 from commands.dagster_runs import selection
 from commands.lake_table import gaps
@@ -138,6 +139,17 @@ def test_csv_has_lists_and_objects_as_json(lake: Lake, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("committed")
+@pytest.mark.parametrize("arguments", [[], [""], ["show tables;"], ["SHOW ALL TABLES"]])
+def test_without_sql_there_are_the_tables(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rows_of(printed(capsys, "query", *arguments, "--json")) == [
+        {"table": "shop.things"},
+        {"table": "shop.things_current"},
+    ]
+
+
+@pytest.mark.usefixtures("committed")
 @pytest.mark.parametrize(
     ("sql", "why"),
     [
@@ -241,12 +253,47 @@ def test_an_empty_lake_is_said(
     assert f"Nothing of shop is committed in {committed.root}-empty/" in capsys.readouterr().err
 
 
-def test_a_setting_that_is_missing_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_setting_that_is_missing_is_one_sentence_that_names_the_files_that_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("HEADRACE_LAKE", raising=False)
+    there = tmp_path / "env"
+    there.touch()
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    servers = {"`make ui`": there, "the shop": tmp_path / "not there"}
+    monkeypatch.setattr(commands, "_SETTINGS_FILES", servers)
     assert main(["lake"]) == 2
-    assert "`HEADRACE_LAKE` is not set" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("headrace: `HEADRACE_LAKE` is not set")
+    assert said.endswith(
+        "prefix. `. env` sets it for `make ui`; docs/how-to/run.md has all settings\n"
+    )
+
+
+def test_no_command_shows_what_there_is_and_a_wrong_argument_the_usage_of_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 2
+    assert "materialize partitions with Dagster" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["state", "show", "--days", "2026-11-01"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: headrace state show ")
+    assert "unrecognized arguments: --days" in said
+
+
+@pytest.mark.parametrize("command", [["lake"], ["verify"], ["state", "show"]], ids=" ".join)
+@pytest.mark.usefixtures("committed")
+def test_a_misspelt_name_gets_the_nearest_one_that_is_in_the_lake(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "shopp"]) == 1
+    assert capsys.readouterr().err.endswith("/: did you mean `shop`?\n")
+    assert main([*command, "shop/thing"]) == 1
+    assert capsys.readouterr().err.endswith("/: did you mean `shop/things`?\n")
+    assert main([*command, "igdb"]) == 1
+    assert capsys.readouterr().err.endswith("/; there is: `shop`.\n")
 
 
 def test_names_become_selections() -> None:
