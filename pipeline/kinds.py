@@ -157,10 +157,11 @@ class KindField:
             value = {"kind": value}
         if not isinstance(value, Mapping):
             names = ", ".join(self._kinds.names)
+            example = f"such as {{kind: {next(iter(self._kinds.names))}}} (kinds: {names})"
             raise PydanticCustomError(
                 "kind_expected",
-                "expected {family} as an object with a kind, one of {names}",
-                {"family": self._kinds.family, "names": names},
+                "expected {family} as an object with a kind, {example}",
+                {"family": self._kinds.family, "example": example},
             )
         kind = value.get("kind")
         if kind is None:

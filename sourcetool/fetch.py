@@ -36,7 +36,10 @@ def fetch(
             status, named = response.status_code, response.headers
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
         host = _host(url)
-        raise ValueError(f"no answer from {host} ({type(error).__name__}): is it right?") from None
+        raise ValueError(
+            f"no response from {host} ({type(error).__name__}): check the URL, and that its server "
+            "runs and can be reached from here"
+        ) from None
     decoded_headers = [
         (k, v) for k, v in named.multi_items() if k not in ("content-encoding", "content-length")
     ]

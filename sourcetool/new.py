@@ -147,7 +147,7 @@ def _json(body: bytes) -> Any:
     except (BadBody, orjson.JSONDecodeError) as error:
         raise ValueError(
             f"the response can't be read: {error}. A YAML is proposed from JSON only: write that "
-            "of another format by hand"
+            "of another format by hand (docs/how-to/rows.md#formats)"
         ) from None
 
 

@@ -65,7 +65,9 @@ def test_each_mistake_keeps_its_place() -> None:
         )
     ]
     assert errors_of({"times": 2}) == [(("greeting",), "kind is missing: add one of `hello`")]
-    assert "expected greeting as an object with a kind" in errors_of("hello")[0][1]
+    assert errors_of("hello")[0][1] == (
+        "expected greeting as an object with a kind, such as {kind: hello} (kinds: hello)"
+    )
 
 
 def test_an_unknown_name_and_a_taken_one_are_refused() -> None:
