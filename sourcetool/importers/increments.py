@@ -14,6 +14,8 @@ from sourcetool.importers.texts import text_of
 from sourcetool.importers.values import Choice, Formatted, Literal, Setting, Value
 
 _EPOCHS = {"%s": "epoch_s", "%ms": "epoch_ms", "%_ms": "epoch_ms", "%s_as_float": "epoch_s"}
+_DAYS = re.compile("%[dejxcDFs]")
+"""Parts of a pattern that say the day."""
 _DAY_S = 86_400
 
 
@@ -116,6 +118,11 @@ def _window(draft: Draft, sync: Component) -> dict[str, Any]:
     pattern = sorted(formats)[0]
     if draft.offset_colon:
         pattern = pattern.replace("%z", "+00:00")
+    asked = draft.placeholders() & {"start", "end"}
+    if asked and pattern == "%epoch_microseconds":
+        draft.need("window_format", "DatetimeBasedCursor.datetime_format", pattern)
+    elif asked and pattern not in (*_EPOCHS, "iso") and not _DAYS.search(pattern):
+        draft.need("window_months", "DatetimeBasedCursor.datetime_format", pattern)
     window: dict[str, Any] = {"format": _EPOCHS.get(pattern, pattern)}
     if window["format"] == "iso":
         return window
@@ -171,8 +178,14 @@ def _bounds(draft: Draft, sync: Component, window: dict[str, Any], used: set[str
         window["end"] = "inclusive"
     draft.doubt("does the API include the instants of the bounds? See window.start and window.end")
     step = _length(draft, sync, "step", "set window.max_s if the API wants no more at once")
-    if step and step < 3650 * _DAY_S and "end" in used:
+    if step and step < 3650 * _DAY_S:
         window["max_s"] = max(step, int(window.get("resolution_s", 1)))
+        if "end" not in used:
+            # Where the API has all rows from there on, those beyond a step are dropped.
+            draft.doubt(
+                "each step is requested by its start alone (window.max_s): leave it out, if the "
+                "API has all rows from {start} on"
+            )
     if floor := _floor(draft, sync):
         window["floor"] = floor
 

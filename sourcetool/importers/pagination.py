@@ -151,11 +151,11 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
     if reads(value) == {"headers"} and "link" in str(value).lower():
         paging["kind"], value = "link", Member("headers", _NEXT_LINK[0])
         option, by_path = None, True
-    elif isinstance(value, Applied) and value.name == "+" and _is_member(value.values[0]):
+    elif isinstance(value, Applied) and value.name == "+" and _of_response(value.values[0]):
         _by_sum(draft, strategy, value, None if by_path else option, limit)
         return
     if not isinstance(value, Member):
-        counted = isinstance(value, Applied) and value.name == "+"
+        counted = isinstance(value, Applied) and value.name == "+" and "response" in reads(value)
         draft.need("paging_page_of_body" if counted else "paging_computed", component, raw)
     elif not _place(draft, paging, value, by_path=by_path):
         if option is None:
@@ -363,6 +363,10 @@ def _is_empty_page(value: Value) -> bool:
     if value.name == "not":
         return of in (Member("last_record", ()), Member("page_size", ()))
     return value.name in ("eq", "lt", "lteq") and of == Member("page_size", ())
+
+
+def _of_response(value: Value) -> bool:
+    return isinstance(value, Member) and value.of == "response"
 
 
 def _is_member(value: Value) -> bool:

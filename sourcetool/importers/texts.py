@@ -116,7 +116,7 @@ def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
             if slot.land is not None:
                 slot.land()
             return slot.text
-    if value.of == "interval" and path and path[0] in ("start_time", "end_time"):
+    if value.of == "interval" and path in (("start_time",), ("end_time",)):
         return "{start}" if path[0] == "start_time" else "{end}"
     if value.of == "slice" and path and not draft.routed:
         named = ".".join(map(str, path))

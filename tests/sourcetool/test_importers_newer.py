@@ -1,14 +1,26 @@
 """Components that newer manifests have, and members that change rows or requests."""
 
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from pipeline.config.loader import source_of_text
+from pipeline.lake.read import dataset
+from pipeline.lake.s3 import Lake
 from sourcetool.importers.airbyte import convert
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.manifest import manifest_of
 from sourcetool.importers.trial import tried
 from tests.sourcetool.manifests import Data, children, manifest, option, pages, stream, window
+from tests.support.responses import json_answer
+from tests.support.runs import extract, serving
+
+ONE_MORE = {"type": "CursorPagination", "cursor_value": "{{ last_record['id'] + 1 }}"}
 
 
 def made(*streams: Data, **more: Any) -> Converted:
@@ -218,6 +230,43 @@ def test_values_in_groups(size: int, value: str, parents: Data | None) -> None:
     assert found["parents"] == {"endpoint": "teams", "column": "id", **parents}
     assert found["request"]["params"] == {"of": "{parent}"}
     tried(converted, "a manifest")
+
+
+@pytest.mark.parametrize(
+    ("part", "ability"),
+    [
+        ({"path": "of/{{ stream_interval['start_time'].year }}"}, "computed"),
+        ({"paginator": pages(ONE_MORE, option("since_id"))}, "paging_computed"),
+        ({"incremental_sync": window(datetime_format="%epoch_microseconds")}, "window_format"),
+        ({"incremental_sync": window(datetime_format="%Y-%m")}, "window_months"),
+    ],
+)
+def test_what_would_be_another_request_leaves_its_stream_out(part: Data, ability: str) -> None:
+    bounds: Data = {"incremental_sync": window(start_time_option=None, end_time_option=None)}
+    converted = made(stream(**(bounds | part)))
+    assert ability in {need.ability for need in converted.left_out["things"]}
+
+
+def test_steps_that_a_request_names_by_their_start_alone_are_requested_each(lake: Lake) -> None:
+    days = [date(2026, 10, 28) + timedelta(days=n) for n in range(6)]
+    rows = [{"id": n, "changed": day.isoformat()} for n, day in enumerate(days)]
+
+    async def things(request: Request) -> Response:
+        of = request.query_params["of"]
+        return json_answer({"data": [row for row in rows if row["changed"] == of]})
+
+    sync = window(datetime_format="%Y-%m-%d", step="P1D", end_time_option=None)
+    sync |= {"cursor_datetime_formats": ["%Y-%m-%d"], "start_time_option": option("of")}
+    sync["start_datetime"] = {"type": "MinMaxDatetime", "datetime": "2026-10-28"}
+    schema = {"properties": {"id": {"type": "integer"}, "changed": {"type": "string"}}}
+    with serving(Starlette(routes=[Route("/things", things)])) as url:
+        one = stream(url_base=url, incremental_sync=sync)
+        one["schema_loader"]["schema"] = schema
+        text = tried(made(one), "a manifest")
+        source = source_of_text("shop.yaml", text, {"SHOP_START": "2026-11-02"})
+        extract(source, lake, "things", ["2026-11-02"], datetime(2026, 11, 3, 12, tzinfo=UTC))
+    kept = dataset(lake, source.source, "things").to_table()["id"].to_pylist()
+    assert sorted(kept) == [row["id"] for row in rows]
 
 
 def test_an_address_of_computed_parts_is_one_setting() -> None:
