@@ -118,10 +118,10 @@ def _window(draft: Draft, sync: Component) -> dict[str, Any]:
     pattern = sorted(formats)[0]
     if draft.offset_colon:
         pattern = pattern.replace("%z", "+00:00")
-    asked = draft.placeholders() & {"start", "end"}
-    if asked and pattern == "%epoch_microseconds":
+    bounds = draft.placeholders() & {"start", "end"}
+    if bounds and pattern == "%epoch_microseconds":
         draft.need("window_format", "DatetimeBasedCursor.datetime_format", pattern)
-    elif asked and pattern not in (*_EPOCHS, "iso") and not _DAYS.search(pattern):
+    elif bounds and pattern not in (*_EPOCHS, "iso") and not _DAYS.search(pattern):
         draft.need("window_months", "DatetimeBasedCursor.datetime_format", pattern)
     window: dict[str, Any] = {"format": _EPOCHS.get(pattern, pattern)}
     if window["format"] == "iso":

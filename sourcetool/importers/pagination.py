@@ -204,7 +204,7 @@ def _end_of_numbers(
     end = read_template(strategy.get("stop_condition"), draft.parameters)
     counted = "total" if paging["kind"] == "offset" else "pages"
     for part in _alternatives(end):
-        if (more := _more(part)) is not None:
+        if (more := _more(part, next_one.values[0])) is not None:
             paging.setdefault("more", more)
         elif isinstance(part, Applied) and part.name in ("gteq", "lteq", "eq"):
             reached = next_one if counted == "total" else next_one.values[0]
@@ -220,13 +220,16 @@ def _alternatives(value: Value) -> list[Value]:
     return [value]
 
 
-def _more(end: Value) -> str | None:
-    """``paging.more`` for an end that a flag of the response says: ``!`` if it is set."""
+def _more(end: Value, page: Value | None = None) -> str | None:
+    """``paging.more`` for an end that a flag of the response says: ``!`` if it is set.
+
+    :param page: the number of a page, which may be 0.
+    """
     if isinstance(end, Applied) and end.name in ("is true", "eq") and _is_member(end.values[0]):
         end = end.values[0] if end.values[1:] in ((), (Literal(True),)) else end
     set_at_end = isinstance(end, Member)
     flag = end if isinstance(end, Member) else _flag(end)
-    if flag is None or flag.of != "response" or not flag.path or _indexed(flag):
+    if flag is None or flag == page or flag.of != "response" or not flag.path or _indexed(flag):
         return None
     return f"{'!' if set_at_end else ''}{dotted([str(part) for part in flag.path])}"
 

@@ -143,6 +143,19 @@ PAGING: list[tuple[Data, Data, Data]] = [
             {
                 "type": "CursorPagination",
                 "page_size": 9,
+                "cursor_value": "{{ response['at']['current'] + 1 }}",
+                "stop_condition": "{{ 'current' not in response['at'] }}",
+            },
+            option("page"),
+        ),
+        {"kind": "page", "limit": 9, "first": 1},
+        {"page": "{page}"},
+    ),
+    (
+        pages(
+            {
+                "type": "CursorPagination",
+                "page_size": 9,
                 "cursor_value": "{{ response.get('at') + response['size'] }}",
                 "stop_condition": "{{ response.get('last') or "
                 "response.get('at') + response.get('size') >= response.get('total') }}",
