@@ -248,8 +248,7 @@ def table(
 
     What an API writes is never read as Markdown, neither in a cell nor in a column's name.
     """
-    names = [name for name in rows[0] if any(row.get(name) is not None for row in rows)]
-    names = names[:_MOST_COLUMNS]
+    names = _names_with_values(rows)[:_MOST_COLUMNS]
     return dg.MetadataValue.table(
         [
             dg.TableRecord({name: _cell(row.get(name), cell_chars) for name in names})
@@ -257,6 +256,12 @@ def table(
         ],
         schema=dg.TableSchema([dg.TableColumn(name) for name in names]),
     )
+
+
+def _names_with_values(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    # Not within `table`: where a comprehension shares its variable with a generator, CPython 3.13.0
+    # crashes when the function's locals are read, as Dagster does when it makes a column.
+    return [name for name in rows[0] if any(row.get(name) is not None for row in rows)]
 
 
 def _preview(source: Source, result: PartitionResult) -> dict[str, dg.TableMetadataValue]:
