@@ -73,6 +73,7 @@ from pipeline.ratelimit.state_layout import (
     OUTSTANDING,
     STEP,
     SUCCESSES,
+    Cells,
     ring_starts,
 )
 from pipeline.ratelimit.usage_stats import minute_of
@@ -83,7 +84,7 @@ class Ring:
 
     __slots__ = ("cap", "cells", "count", "start")
 
-    def __init__(self, cells: memoryview[float], *, low: bool) -> None:
+    def __init__(self, cells: Cells, *, low: bool) -> None:
         self.cells = cells
         self.start = ring_starts(cells)[low]
         self.count = LOW_COUNT if low else COUNT
@@ -166,7 +167,7 @@ SURE_WAIT_S, FIRST_PART = 1.0, 0.25
 LONG_PAD = 0.002
 
 
-def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> bool:
+def cut(cells: Cells, limits: Limits, now: float, wait_s: float) -> bool:
     """Add to the margin after a 429, once a burst. Returns whether it grew."""
     cool_down_s = max(COOL_DOWN_MIN_S, limits.shortest.per_s, min(wait_s, 60.0))
     if now < cells[CUT_AT] + cool_down_s or _goes_on(cells, limits, now):
@@ -179,23 +180,23 @@ def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> 
     return True
 
 
-def granted(cells: memoryview[float]) -> None:
+def granted(cells: Cells) -> None:
     """Count a granted request as a success, until a 429 takes it back."""
     cells[SUCCESSES] += 1
 
 
-def refused(cells: memoryview[float]) -> None:
+def refused(cells: Cells) -> None:
     cells[SUCCESSES] = max(0.0, cells[SUCCESSES] - 1)
 
 
-def _goes_on(cells: memoryview[float], limits: Limits, now: float) -> bool:
+def _goes_on(cells: Cells, limits: Limits, now: float) -> bool:
     """True for a 429 of the same burst as the last: hardly any request has succeeded since."""
     under_way = min(limits.in_flight, limits.shortest.requests)
     quiet_at = max(cells[CUT_AT], cells[BLOCKED_UNTIL]) + QUIET_S
     return cells[SUCCESSES] <= under_way and now < quiet_at
 
 
-def default_wait_s(cells: memoryview[float], limits: Limits, now: float) -> float:
+def default_wait_s(cells: Cells, limits: Limits, now: float) -> float:
     """The pause of all processes, seconds, after a 429 where neither API nor YAML names one.
 
     The first 429 of a burst means that one request came a little early: a quarter of a short window
@@ -209,7 +210,7 @@ def default_wait_s(cells: memoryview[float], limits: Limits, now: float) -> floa
     return min(SURE_WAIT_S, FIRST_PART * limits.shortest.per_s) if first else SURE_WAIT_S
 
 
-def decay(cells: memoryview[float], now: float) -> None:
+def decay(cells: Cells, now: float) -> None:
     """Let the excess go with time. Once a second is enough."""
     passed_s = now - cells[DECAYED_AT]
     if passed_s < 1.0:
@@ -229,7 +230,7 @@ def stretched(limits: Limits, margin: float) -> list[tuple[int, float]]:
 ADVERTISED_TTL_S = 600.0
 
 
-def record(cells: memoryview[float], now: float, requests: int, per_s: float) -> None:
+def record(cells: Cells, now: float, requests: int, per_s: float) -> None:
     """Record that the API allows so many requests in any so many seconds."""
     cells[ADVERTISED_UNTIL] = LONG_AGO  # killed in between, half of it must not hold
     cells[ADVERTISED_REQUESTS] = min(max(1, requests), MAX_REQUESTS)
@@ -237,7 +238,7 @@ def record(cells: memoryview[float], now: float, requests: int, per_s: float) ->
     cells[ADVERTISED_UNTIL] = now + ADVERTISED_TTL_S
 
 
-def effective(cells: memoryview[float], limits: Limits, now: float) -> Limits:
+def effective(cells: Cells, limits: Limits, now: float) -> Limits:
     """The limits that hold now: the configured ones, and the advertised one if it is lower.
 
     The rings remember as many sends as the configured windows need. An advertised limit of more
@@ -274,7 +275,7 @@ class Reservation(NamedTuple):
 
 
 def take(
-    cells: memoryview[float],
+    cells: Cells,
     limits: Limits,
     now: float,
     ticket: float | None = None,
@@ -324,7 +325,7 @@ def take(
     return Reservation(0.0, sent_at)
 
 
-def give_back(cells: memoryview[float], ticket: float, share: float = 1.0) -> bool:
+def give_back(cells: Cells, ticket: float, share: float = 1.0) -> bool:
     """Free the slot of a user that gave up waiting, if no other has queued behind it."""
     if not Ring(cells, low=False).drop_newest(ticket):
         return False
@@ -334,7 +335,7 @@ def give_back(cells: memoryview[float], ticket: float, share: float = 1.0) -> bo
     return True
 
 
-def forget(cells: memoryview[float], limits: Limits, sent_at: float, share: float = 1.0) -> None:
+def forget(cells: Cells, limits: Limits, sent_at: float, share: float = 1.0) -> None:
     """Free the slot of a request that the API did not count, also with later sends behind it."""
     main = Ring(cells, low=False)
     main.forget(sent_at)
@@ -344,7 +345,7 @@ def forget(cells: memoryview[float], limits: Limits, sent_at: float, share: floa
     cells[NEXT_AT] = min(cells[NEXT_AT], newest + _spacing_s(limits.shortest))
 
 
-def departed(cells: memoryview[float], sent_at: float, late_s: float, share: float = 1.0) -> float:
+def departed(cells: Cells, sent_at: float, late_s: float, share: float = 1.0) -> float:
     """Record that a request left later than the ring says: it counts from then on.
 
     Returns its send time. One that the rings don't hold any more stays forgotten.
@@ -356,13 +357,13 @@ def departed(cells: memoryview[float], sent_at: float, late_s: float, share: flo
     return departed_at
 
 
-def block(cells: memoryview[float], now: float, wait_s: float) -> None:
+def block(cells: Cells, now: float, wait_s: float) -> None:
     """Pause all users for ``wait_s`` seconds. A longer pause that holds already stays."""
     until = now + min(max(wait_s, 0.0), MAX_BLOCK_S)
     cells[BLOCKED_UNTIL] = max(cells[BLOCKED_UNTIL], until)
 
 
-def throttled(cells: memoryview[float], limits: Limits, now: float, wait_s: float | None) -> None:
+def throttled(cells: Cells, limits: Limits, now: float, wait_s: float | None) -> None:
     """Record a 429: all users pause, and the margin grows."""
     limits = effective(cells, limits, now)
     cells[minute_of(cells, now).throttled] += 1
@@ -373,7 +374,7 @@ def throttled(cells: memoryview[float], limits: Limits, now: float, wait_s: floa
     block(cells, now, wait_s)
 
 
-def forget_other_clock(cells: memoryview[float], limits: Limits, now: float) -> None:
+def forget_other_clock(cells: Cells, limits: Limits, now: float) -> None:
     """Drop the times that a clock left in the future when it was set back."""
     if cells[BLOCKED_UNTIL] > now + MAX_BLOCK_S + 1.0:
         cells[BLOCKED_UNTIL] = now
@@ -393,7 +394,7 @@ class _Rule(NamedTuple):
 
 
 def _rules(
-    cells: memoryview[float], limits: Limits, now: float, main: Ring, low: Ring | None, share: float
+    cells: Cells, limits: Limits, now: float, main: Ring, low: Ring | None, share: float
 ) -> list[_Rule]:
     windows = stretched(limits, cells[MARGIN])
     rules = [_Rule(main, requests, per_s, True) for requests, per_s in windows]
@@ -411,7 +412,7 @@ def _is_long(per_s: float) -> bool:
     return per_s > SHORT_S * 1.5
 
 
-def _lent_each_s(cells: memoryview[float], limits: Limits, share: float) -> float:
+def _lent_each_s(cells: Cells, limits: Limits, share: float) -> float:
     """How far apart requests are lent to a small share, of the part that is kept for others."""
     rests = [
         per_s / (requests - part_of(requests, share))
@@ -421,9 +422,7 @@ def _lent_each_s(cells: memoryview[float], limits: Limits, share: float) -> floa
     return max(rests, default=math.inf)
 
 
-def _lent_at(
-    cells: memoryview[float], rules: list[_Rule], at: float, ticket: float, each_s: float
-) -> float:
+def _lent_at(cells: Cells, rules: list[_Rule], at: float, ticket: float, each_s: float) -> float:
     """When a request may be lent: not while one of the whole share waits, or has just gone."""
     at = max(at, cells[NEXT_LENT_AT], cells[FULL_SEEN_AT] + each_s, cells[BLOCKED_UNTIL])
     return _allowed_at([rule for rule in rules if rule.for_all], at, ticket)
@@ -434,9 +433,7 @@ def _allowed_at(rules: list[_Rule], at: float, ticket: float | None) -> float:
     return max(at, *(rule.ring.back(at, rule.requests, ticket) + rule.per_s for rule in rules))
 
 
-def _reserve(
-    cells: memoryview[float], limits: Limits, now: float, rules: list[_Rule]
-) -> tuple[float, float]:
+def _reserve(cells: Cells, limits: Limits, now: float, rules: list[_Rule]) -> tuple[float, float]:
     """Find the slot, and move the schedule on. Returns the turn in the schedule, and the slot.
 
     What holds back a user with a small share alone does not hold back the schedule of all: it has

@@ -15,6 +15,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Iterable
+from typing import Protocol
 
 from pipeline.errors import ConfigError
 from pipeline.ratelimit.limits import MAX_WINDOWS, Limits, RateWindow
@@ -39,6 +40,15 @@ NEVER_EARLIER = (NEXT_AT, BLOCKED_UNTIL, MARGIN, FULL_SEEN_AT, NEXT_LENT_AT)  # 
 
 Sends = tuple[list[float], list[float]]
 
+
+class Cells(Protocol):
+    """The row as the law uses it, wherever it lies: one cell at a time, by its index."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> float: ...
+    def __setitem__(self, index: int, value: float, /) -> None: ...
+
+
 EMPTY: memoryview[float] = memoryview(bytes(8 * RINGS)).cast("d")
 """A row without any minutes: for a look at a budget that is not there."""
 
@@ -56,7 +66,7 @@ def size(limits: Limits) -> int:
     return RINGS + 2 * capacity(limits)
 
 
-def fresh(cells: memoryview[float], limits: Limits, boot: float) -> None:
+def fresh(cells: Cells, limits: Limits, boot: float) -> None:
     """Write a state in which nothing has been sent yet."""
     for index in range(RINGS):
         cells[index] = 0.0
@@ -66,11 +76,16 @@ def fresh(cells: memoryview[float], limits: Limits, boot: float) -> None:
         cells[index] = LONG_AGO
     cells[MARGIN] = MARGIN_MIN
     write_windows(cells, limits)
-    cells[SHAPE] = float(secrets.randbits(50))
+    new_shape(cells)
     cells[_VERSION] = VERSION
 
 
-def used_up(cells: memoryview[float], limits: Limits, boot: float, now: float) -> None:
+def new_shape(cells: Cells) -> None:
+    """Say that the row was laid out anew: users that know another shape look at all of it again."""
+    cells[SHAPE] = float(secrets.randbits(50))
+
+
+def used_up(cells: Cells, limits: Limits, boot: float, now: float) -> None:
     """Write a state for when past sends are not known: each window was just used up."""
     fresh(cells, limits, boot)
     cells[_VERSION] = 0.0  # not a state until all of it is there
@@ -110,14 +125,14 @@ def merged(first: Sends, two: Sends) -> Sends:
     return main, low
 
 
-def write_windows(cells: memoryview[float], limits: Limits) -> None:
+def write_windows(cells: Cells, limits: Limits) -> None:
     for i, window in enumerate(limits.windows):
         cells[_WINDOWS + 2 * i] = window.requests
         cells[_WINDOWS + 2 * i + 1] = window.per_s
     cells[_N_WINDOWS] = len(limits.windows)
 
 
-def windows(cells: memoryview[float]) -> tuple[RateWindow, ...]:
+def windows(cells: Cells) -> tuple[RateWindow, ...]:
     """The windows that the user who opened the budget last has set: they hold for all users."""
     return tuple(
         RateWindow(int(cells[_WINDOWS + 2 * i]), cells[_WINDOWS + 2 * i + 1])
@@ -125,16 +140,30 @@ def windows(cells: memoryview[float]) -> tuple[RateWindow, ...]:
     )
 
 
-def flaw(cells: memoryview[float], now: float, boot: float = 0.0) -> str | None:
+def flaw(cells: Cells, now: float, boot: float = 0.0) -> str | None:
     """The flaw of a state that was cut short, overwritten or made elsewhere; None if it is sound.
 
     A state from before a reboot is sound, though its times are of another clock.
     """
+    if of_head := head_flaw(cells, now, boot):
+        return of_head
+    cap = int(cells[CAP])
+    if len(cells) < RINGS + 2 * cap:
+        return "it is cut short"
+    for start, count in zip(ring_starts(cells), (cells[COUNT], cells[LOW_COUNT]), strict=True):
+        times = [cells[start + seq % cap] for seq in entries(int(count), cap)]
+        if not all(map(math.isfinite, times)) or times != sorted(times):
+            return "the send times are out of order"
+    return None
+
+
+def head_flaw(cells: Cells, now: float, boot: float = 0.0) -> str | None:
+    """The flaw of the first ``RINGS`` cells, whatever the rings have."""
     if len(cells) < RINGS or cells[_VERSION] != VERSION:
         return "its version is another"
     cap, counts = cells[CAP], (cells[COUNT], cells[LOW_COUNT])
-    if not (1 <= cap <= 1e8 and cap == int(cap) and len(cells) >= RINGS + 2 * int(cap)):
-        return "it is cut short"
+    if not (1 <= cap <= 1e8 and cap == int(cap)):
+        return "its size is not that of its windows"
     if any(not (0 <= count < 2**53 and count == int(count)) for count in counts):
         return "a counter is not a count"
     if not all(math.isfinite(cells[i]) for i in range(RINGS)):
@@ -148,10 +177,6 @@ def flaw(cells: memoryview[float], now: float, boot: float = 0.0) -> str | None:
         return "the margin is out of bounds"
     if cells[BOOT] == boot and any(cells[i] > now + 1.0 for i in (CUT_AT, DECAYED_AT)):
         return "its clock is ahead of the clock"
-    for start, count in zip(ring_starts(cells), counts, strict=True):
-        times = [cells[start + seq % int(cap)] for seq in entries(int(count), int(cap))]
-        if not all(map(math.isfinite, times)) or times != sorted(times):
-            return "the send times are out of order"
     return None
 
 
@@ -160,12 +185,12 @@ def entries(count: int, cap: int) -> range:
     return range(max(0, count - cap), count)
 
 
-def ring_starts(cells: memoryview[float]) -> tuple[int, int]:
+def ring_starts(cells: Cells) -> tuple[int, int]:
     """The first cells of the two rings: of all sends, and of those that count for small shares."""
     return RINGS, RINGS + int(cells[CAP])
 
 
-def send_times(cells: memoryview[float]) -> Sends:
+def send_times(cells: Cells) -> Sends:
     """The send times of both rings, oldest first."""
     cap = int(cells[CAP])
     main, low = ring_starts(cells)
@@ -178,7 +203,7 @@ def send_times(cells: memoryview[float]) -> Sends:
 def carry_over(
     head: list[float],
     sends: Sends,
-    new: memoryview[float],
+    new: Cells,
     limits: Limits,
 ) -> None:
     """Other limits, same key: what was sent, learned and blocked still holds.
@@ -199,7 +224,7 @@ def carry_over(
     new[_VERSION] = VERSION
 
 
-def refill(cells: memoryview[float], start: int, times: Iterable[float]) -> int:
+def refill(cells: Cells, start: int, times: Iterable[float]) -> int:
     """Write a ring anew; returns its count."""
     newest = list(times)[-int(cells[CAP]) :]
     for seq, at in enumerate(newest):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.ratelimit.limits import Limits
-from pipeline.ratelimit.state_layout import BINS, MINUTES, MORE_BINS
+from pipeline.ratelimit.state_layout import BINS, MINUTES, MORE_BINS, Cells
 
 MAX_BINS = 1024
 
@@ -60,7 +60,7 @@ class MinuteBin(NamedTuple):
         return cls(BINS + at, BINS + at + 1, MORE_BINS + at, MORE_BINS + at + 1)
 
 
-def minute_of(cells: memoryview[float], now: float) -> MinuteBin:
+def minute_of(cells: Cells, now: float) -> MinuteBin:
     """The cells of this minute, which begin at nothing."""
     minute = int(now // 60)
     at = MinuteBin.of(minute)
@@ -71,7 +71,7 @@ def minute_of(cells: memoryview[float], now: float) -> MinuteBin:
     return at
 
 
-def last_hour(cells: memoryview[float], now: float) -> list[Minute]:
+def last_hour(cells: Cells, now: float) -> list[Minute]:
     """The last hour on this clock, oldest first."""
     current = int(now // 60)
     minutes = []

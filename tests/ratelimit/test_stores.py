@@ -191,7 +191,7 @@ def test_429s_and_nothing_else_are_one_burst(name: str, where: str) -> None:
 
 
 async def age_of_the_last_cut(budget: Budget, by_s: float) -> None:
-    def change(cells: memoryview[float], now: float) -> None:
+    def change(cells: layout.Cells, now: float) -> None:
         cells[layout.CUT_AT] -= by_s
 
     store = budget.store

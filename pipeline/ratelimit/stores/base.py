@@ -65,14 +65,15 @@ from pipeline.kinds import Kinds
 from pipeline.ratelimit import reservation, state_layout
 from pipeline.ratelimit.limits import Limits, part_of
 from pipeline.ratelimit.reservation import Reservation
+from pipeline.ratelimit.state_layout import Cells
 from pipeline.ratelimit.usage_stats import Minute
 
 T = TypeVar("T")
 SendId = float | str
 """By which a store knows a request that may go: its send time, or a name."""
-Change = Callable[["memoryview[float]", float], T]
+Change = Callable[[Cells, float], T]
 """A step of the law: from the row of cells and the store's clock to a result. The row is changed in
-place."""
+place. A store that has only a part of the row at hand may run a step again from its beginning."""
 
 
 _STATES: Final = {"T": "stopped", "t": "stopped by a debugger", "Z": "a zombie", "D": "in a wait"}
@@ -239,7 +240,7 @@ class StateStore(BudgetStore):
             return range(whole - 1, -1, -1)
         return range(whole if self.lends else self.part)
 
-    def follow(self, cells: memoryview[float]) -> None:
+    def follow(self, cells: Cells) -> None:
         """Keep to the windows in the cells: the user that opened the budget last set them."""
         self.limits = replace(self.limits, windows=state_layout.windows(cells))
 
@@ -248,7 +249,7 @@ class StateStore(BudgetStore):
         self.full_seen_at = monotonic() - now + full_seen_at
 
     async def take(self, ticket: float | None) -> Reservation:
-        def change(cells: memoryview[float], now: float) -> Reservation:
+        def change(cells: Cells, now: float) -> Reservation:
             taken = reservation.take(cells, self.limits, now, ticket, self.share)
             self.margin = cells[state_layout.MARGIN]
             self.note_full(now, cells[state_layout.FULL_SEEN_AT])
@@ -262,14 +263,14 @@ class StateStore(BudgetStore):
         )
 
     async def forget(self, sends: Sequence[SendId]) -> None:
-        def change(cells: memoryview[float], now: float) -> None:
+        def change(cells: Cells, now: float) -> None:
             for send in sends:
                 reservation.forget(cells, self.limits, float(send), self.share)
 
         await self.update(change)
 
     async def throttled(self, wait_s: float | None) -> None:
-        def change(cells: memoryview[float], now: float) -> None:
+        def change(cells: Cells, now: float) -> None:
             reservation.throttled(cells, self.limits, now, wait_s)
             self.margin = cells[state_layout.MARGIN]
 
@@ -295,7 +296,7 @@ class StateStore(BudgetStore):
     async def want_permit(self) -> None:
         """A user with the whole share waits for a permit: small shares are to free what is lent."""
 
-        def change(cells: memoryview[float], now: float) -> None:
+        def change(cells: Cells, now: float) -> None:
             cells[state_layout.FULL_SEEN_AT] = max(cells[state_layout.FULL_SEEN_AT], now)
             self.note_full(now, cells[state_layout.FULL_SEEN_AT])
 

@@ -1,7 +1,10 @@
 """The kind ``postgres``: a budget for several machines, in a Postgres that a deployment has anyway.
 
-The cells are one ``bytea`` of a row in ``headrace_budgets``, and the row's lock serializes the
-users, in two round trips an update. The clock is the server's, and only waits leave this module. A
+The head of the cells is a ``bytea`` of a row in ``headrace_budgets``, whose lock serializes the
+users. Their rings are in ``headrace_budget_pages``: a step of the law moves the pages that it needs
+and no others, however large the quota is. An update is two round trips with the pages of the last
+one, and one more for each time that others are needed. The clock is the server's, and only waits
+leave this module. A
 permit in flight is an advisory lock of the session: the server frees it when the connection ends,
 however it ends. Such locks are re-entrant, so a session never locks a permit that it holds. A new
 connection takes the permits that are in use before any other, and repeats the call that was lost
@@ -23,18 +26,24 @@ from pipeline.ratelimit import reservation, state_layout
 from pipeline.ratelimit.limits import Limits
 from pipeline.ratelimit.stores import server
 from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, StateStore
-from pipeline.ratelimit.stores.server import Calls, adopted, client_package, readable
+from pipeline.ratelimit.stores.pages import HEAD_BYTES, MissingPage, PagedCells, StoredRow
+from pipeline.ratelimit.stores.server import Calls, adopted, cells_of, client_package, readable
 from pipeline.ratelimit.usage_stats import Minute, last_hour
 
 T = TypeVar("T")
 
 _CREATE = """
 DO $$ BEGIN
-    IF to_regclass('headrace_budgets') IS NULL THEN
+    IF to_regclass('headrace_budgets') IS NULL
+    OR to_regclass('headrace_budget_pages') IS NULL THEN
         PERFORM pg_advisory_xact_lock(4811);
         CREATE UNLOGGED TABLE IF NOT EXISTS headrace_budgets
-            (name text PRIMARY KEY, state bytea NOT NULL) WITH (fillfactor = 50);
+            (name text PRIMARY KEY, state bytea NOT NULL)
+            WITH (fillfactor = 50, toast_tuple_target = 4080);
         ALTER TABLE headrace_budgets ALTER COLUMN state SET STORAGE EXTERNAL;
+        CREATE UNLOGGED TABLE IF NOT EXISTS headrace_budget_pages
+            (name text, page int, cells bytea NOT NULL, PRIMARY KEY (name, page))
+            WITH (fillfactor = 50);
     END IF;
 END $$
 """
@@ -44,6 +53,9 @@ _LOCK = """
 WITH locked AS MATERIALIZED (SELECT state FROM headrace_budgets WHERE name = %s FOR UPDATE)
 SELECT state, extract(epoch FROM clock_timestamp())::float8 FROM locked
 """
+# The lock's wait is over when this begins: it sees what the user before has written.
+_PAGES = "SELECT page, cells FROM headrace_budget_pages WHERE name = %s AND page = ANY(%s)"
+_ALL_PAGES = "SELECT page, cells FROM headrace_budget_pages WHERE name = %s"
 _LOOK = """
 SELECT state, extract(epoch FROM clock_timestamp())::float8 FROM headrace_budgets WHERE name = %s
 """
@@ -59,6 +71,11 @@ WITH new AS (
 SELECT state FROM new UNION ALL SELECT state FROM headrace_budgets WHERE name = %s LIMIT 1
 """
 _WRITE = "UPDATE headrace_budgets SET state = %s WHERE name = %s"
+_WRITE_PAGES = """
+INSERT INTO headrace_budget_pages SELECT %s, * FROM unnest(%b::int[], %b::bytea[])
+ON CONFLICT (name, page) DO UPDATE SET cells = excluded.cells
+"""
+_DELETE_PAGES = "DELETE FROM headrace_budget_pages WHERE name = %s"
 _UNREADABLE = "HEADRACE_BUDGET is not a valid Postgres URL."
 _FAILS = (
     "The budget's store, Postgres, failed ({}). Check: 1. HEADRACE_BUDGET; 2. that the server is "
@@ -87,6 +104,7 @@ class PostgresStore(StateStore):
 
     ``_locks`` has the number of a lock by the permit that stands for it; None: lost with a
     connection, and no other was free. So a permit that is freed late frees no lock taken since.
+    ``_usual`` are the pages that the last step has used: the next one probably needs them too.
     """
 
     poll_s = (0.01, 0.1)
@@ -96,6 +114,7 @@ class PostgresStore(StateStore):
         self._psycopg = client_package("psycopg", "Postgres", "psycopg[binary]")
         self._connection: Any = None
         self._shape = 0.0
+        self._usual: list[int] = []
         self._locks: dict[int, int | None] = {}
         self._serial = 0
         self._class = zlib.crc32(name.encode()) - 2**31
@@ -192,25 +211,76 @@ class PostgresStore(StateStore):
     async def _changed(self, change: Change[T], *, follow: bool = True) -> T:
         """Run the step on the row, under its lock."""
         async with self._turn, self._connected() as connection, connection.pipeline():
-            await connection.execute("BEGIN")
-            cursor = await connection.execute(_LOCK, (self.name,), binary=True)
-            row = await cursor.fetchone()
-            if row is None:
+            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            locked = await connection.execute(_LOCK, (self.name,), binary=True)
+            usual = await connection.execute(_PAGES, (self.name, self._usual), binary=True)
+            if (head := await locked.fetchone()) is None:
                 raise Retryable(f"The budget {self.name} was deleted from Postgres.", wait_s=1.0)
-            cells, now = self._adopted(bytearray(row[0]), row[1], follow=follow), row[1]
-            result = change(cells, now)
-            await connection.execute(_WRITE, (cells.cast("B"), self.name))
-            await connection.execute("COMMIT")
+            row, now = StoredRow(head[0]), head[1]
+            if self._is_usable(row.head, now, follow=follow):
+                row.add(self._usual, dict(await usual.fetchall()))
+            else:
+                row = await self._laid_out(connection, row, now, follow=follow)
+            result, cells = await self._applied(connection, change, row, now)
+            await self._write(connection, cells)
+            self._usual = list(cells.used) or self._usual
             return result
 
-    def _adopted(self, state: bytearray, now: float, *, follow: bool) -> memoryview[float]:
-        cells = memoryview(state)[: len(state) // 8 * 8].cast("d")
-        has_shape = follow and len(cells) > state_layout.SHAPE
-        if has_shape and cells[state_layout.SHAPE] == self._shape:
-            return cells
-        cells = adopted(self, state, now, follow=follow)
-        self._shape = cells[state_layout.SHAPE]
-        return cells
+    def _is_usable(self, head: bytes, now: float, *, follow: bool) -> bool:
+        """Whether the row can be gone on with as it lies: its windows are followed then."""
+        cells = cells_of(head)
+        if len(head) != HEAD_BYTES or state_layout.head_flaw(cells, now):
+            return False
+        if not follow and state_layout.windows(cells) != self.limits.windows:
+            return False
+        if cells[state_layout.SHAPE] != self._shape:
+            self.follow(cells)
+            self._shape, self._usual = cells[state_layout.SHAPE], []
+        return True
+
+    async def _laid_out(
+        self, connection: Any, row: StoredRow, now: float, *, follow: bool
+    ) -> StoredRow:
+        """The row read whole, and laid out anew: for other windows, or as one that is used up.
+
+        Version 0.3 had the whole row where the head is now: what it sent still counts.
+        """
+        whole = bytearray(row.head)
+        if len(whole) == HEAD_BYTES and not state_layout.head_flaw(cells_of(whole), now):
+            stored = await connection.execute(_ALL_PAGES, (self.name,), binary=True)
+            row.add(range(row.page_count), dict(await stored.fetchall()))
+            whole = row.whole()
+        cells = adopted(self, whole, now, follow=follow)
+        state_layout.new_shape(cells)
+        self._shape, self._usual = cells[state_layout.SHAPE], []
+        return StoredRow.new(cells)
+
+    async def _applied(
+        self, connection: Any, change: Change[T], row: StoredRow, now: float
+    ) -> tuple[T, PagedCells]:
+        """The result of a step, and the cells as it leaves them. Pages that it needs are read."""
+        reach = 1
+        while True:
+            if row.lost:
+                row = await self._laid_out(connection, row, now, follow=True)
+            cells = PagedCells(row)
+            try:
+                return change(cells, now), cells
+            except MissingPage as missing:
+                wanted = row.near(missing.page, reach - 1)
+            reach *= 2  # a step that goes far back needs many
+            stored = await connection.execute(_PAGES, (self.name, wanted), binary=True)
+            row.add(wanted, {} if row.is_new else dict(await stored.fetchall()))
+
+    async def _write(self, connection: Any, cells: PagedCells) -> None:
+        pages = cells.pages_to_write()
+        if cells.row.is_new:
+            await connection.execute(_DELETE_PAGES, (self.name,))
+        if pages:
+            values = (self.name, list(pages), list(pages.values()))
+            await connection.execute(_WRITE_PAGES, values)
+        await connection.execute(_WRITE, (cells.head, self.name))
+        await connection.execute("COMMIT")
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:

@@ -33,7 +33,7 @@ def adopted(store: StateStore, row: bytearray, now: float, *, follow: bool) -> m
     :param row: as it is on the server; empty if there is none.
     :param follow: keep to the windows in the row, rather than set this user's.
     """
-    cells = memoryview(row)[: len(row) // 8 * 8].cast("d")
+    cells = cells_of(row)
     flaw = state_layout.flaw(cells, now)
     if flaw or (not follow and state_layout.windows(cells) != store.limits.windows):
         new = memoryview(bytearray(8 * state_layout.size(store.limits))).cast("d")
@@ -53,10 +53,15 @@ def adopted(store: StateStore, row: bytearray, now: float, *, follow: bool) -> m
     return cells
 
 
-def readable(row: bytes, now: float) -> memoryview[float]:
-    """The cells of a row that is only looked at; empty ones if they can't be read."""
-    cells = memoryview(row[: len(row) // 8 * 8]).cast("d")
-    return state_layout.EMPTY if state_layout.flaw(cells, now) else cells
+def cells_of(row: bytes | bytearray) -> memoryview[float]:
+    """A row as cells, without what is left of one that was cut."""
+    return memoryview(row)[: len(row) // 8 * 8].cast("d")
+
+
+def readable(head: bytes, now: float) -> memoryview[float]:
+    """The cells of a head that is only looked at; empty ones if they can't be read."""
+    cells = cells_of(head)
+    return state_layout.EMPTY if state_layout.head_flaw(cells, now) else cells
 
 
 def client_package(name: str, store: str, extra: str) -> Any:
