@@ -226,7 +226,10 @@ class PageFetcher:
         parsed: list[ParsedPage | Exception] = []
         for number, (request, response) in enumerate(responses):
             try:
-                parsed.append(self._parse(request, response, pages.get(number)))
+                if number in bodies:
+                    parsed.append(self._parse(request, response, pages.get(number)))
+                else:
+                    parsed.append(self._nothing(request, response))
             except Exception as error:
                 parsed.append(error)
         return parsed
@@ -235,8 +238,6 @@ class PageFetcher:
         self, request: PageRequest, response: HttpResponse, page: DecodedPage | None
     ) -> ParsedPage:
         """JSON to Arrow, then the checks."""
-        if self._is_empty(response):
-            return self._nothing(request, response)
         page = self._decode(response, page)
         as_sent, page = page.table, self._with_rows_in_bounds(page, request)
         content = self._content(page, response)

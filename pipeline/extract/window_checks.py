@@ -1,6 +1,7 @@
 """The rows of one page, held against the window that was requested. Pure."""
 
 from datetime import datetime
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -141,5 +142,7 @@ def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime)
     return bool(most < _instant(end).value and (begins is None or begins <= least))
 
 
+@lru_cache(maxsize=64)
 def _instant(moment: datetime) -> pa.Scalar:
+    """Of the bounds of a window: all of its pages are held against the same."""
     return pa.scalar(moment, INSTANT)
