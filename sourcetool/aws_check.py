@@ -125,7 +125,7 @@ class _Look:
 
     async def _lane(self, name: str, value: PartitionValue) -> LaneProbe:
         endpoint = self._source.endpoints[name]
-        window = window_of(self._source, endpoint, datetime.now(UTC), self._days)
+        window = window_of(endpoint, datetime.now(UTC), self._days)
         decoder = endpoint.format.decoder(shape_of(endpoint), label=name)
         fetcher = PageFetcher(self._sender, self._source, name, window, decoder, RequestCounts())
         pages, request, rows = PagesOfValue(fetcher, value), endpoint.paging.first_request(), 0

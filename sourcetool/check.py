@@ -183,7 +183,7 @@ async def _look_at_all(
         for number, name in enumerate(names, 1):
             if progress is not None:
                 progress.next(name, number, len(names))
-            window = window_of(source, source.endpoints[name], datetime.now(UTC), wanted.days)
+            window = window_of(source.endpoints[name], datetime.now(UTC), wanted.days)
             if source.endpoints[name].fans_out:
                 probe = await look_at_children(
                     source, name, probes, window, sender, wanted.pages, wanted.rows

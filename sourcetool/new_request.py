@@ -88,7 +88,7 @@ def request_of(options: RequestOptions, source: str, env: Mapping[str, str]) -> 
     proposal, names = Proposal(), SettingNames(source)
     parts = _parts(options.url)
     netloc = parts.netloc.rpartition("@")[2]
-    _credentials(proposal, options, names, env)
+    _credentials(proposal, options, env)
     if parts.username is not None and not proposal.auth:
         user, password = unquote(parts.username), unquote(parts.password or "")
         proposal.auth = {
@@ -135,9 +135,7 @@ def _parts(url: str) -> Any:
     return parts
 
 
-def _credentials(
-    proposal: Proposal, options: RequestOptions, names: SettingNames, env: Mapping[str, str]
-) -> None:
+def _credentials(proposal: Proposal, options: RequestOptions, env: Mapping[str, str]) -> None:
     """Put in the credentials that the options name by their settings."""
     if options.key is not None:
         named = f"${{{options.key.setting}}}"

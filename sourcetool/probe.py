@@ -88,7 +88,7 @@ class Watching:
         return await self._inner.fetch(request, watched, label, sent)
 
 
-def window_of(source: Source, endpoint: Endpoint, now: datetime, days: float) -> Window:
+def window_of(endpoint: Endpoint, now: datetime, days: float) -> Window:
     """The last days, as a run would ask for them; all of it for a snapshot."""
     now = now.astimezone(UTC).replace(microsecond=0)
     if not endpoint.incremental:

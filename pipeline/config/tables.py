@@ -145,11 +145,11 @@ def problems_of_tables(endpoint: "Endpoint") -> Iterator[str]:
             "API's own rows: take one of them out"
         )
     for name, table in endpoint.tables.items():
-        for sentence in _problems(name, table, endpoint):
+        for sentence in _problems(table, endpoint):
             yield f"table `{name}`: {sentence}"
 
 
-def _problems(name: str, table: TableConfig, endpoint: "Endpoint") -> Iterator[str]:
+def _problems(table: TableConfig, endpoint: "Endpoint") -> Iterator[str]:
     of_parent = {column: child for child, column in table.parent_key.items()}
     for column in (c for c in endpoint.key if c not in of_parent):
         kind = endpoint.columns[column].type if column in endpoint.columns else "int64"

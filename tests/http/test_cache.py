@@ -247,7 +247,7 @@ def test_an_endpoint_of_the_yaml_has_its_cache(api: Api, tmp_path: Path) -> None
             batching(client, source) as others,
             cached(client, others, source, folder) as sender,
         ):
-            window = window_of(source, source.endpoints[name], datetime.now(UTC), 1)
+            window = window_of(source.endpoints[name], datetime.now(UTC), 1)
             seen = await look(source, name, sender, window)
             assert seen.error is None
             return int(seen.pages[0].table.num_rows)
