@@ -200,17 +200,19 @@ def _rows(added: Literal) -> bool:
 def _end_of_numbers(
     paging: dict[str, Any], strategy: Component, draft: Draft, next_one: Applied
 ) -> None:
-    """What a manifest's end says of the rows or pages in all, or of whether a page follows."""
+    """What a manifest's end says of the rows in all, or of whether a page follows."""
     end = read_template(strategy.get("stop_condition"), draft.parameters)
-    counted = "total" if paging["kind"] == "offset" else "pages"
     for part in _alternatives(end):
         if (more := _more(part, next_one.values[0])) is not None:
             paging.setdefault("more", more)
-        elif isinstance(part, Applied) and part.name in ("gteq", "lteq", "eq"):
-            reached = next_one if counted == "total" else next_one.values[0]
+        elif (
+            paging["kind"] == "offset"
+            and isinstance(part, Applied)
+            and part.name in ("gteq", "lteq", "eq")
+        ):
             for first, second in (part.values, part.values[::-1]):
-                if first == reached and isinstance(second, Member) and second.of == "response":
-                    paging.setdefault(counted, dotted([str(name) for name in second.path]))
+                if first == next_one and isinstance(second, Member) and second.of == "response":
+                    paging.setdefault("total", dotted([str(name) for name in second.path]))
 
 
 def _alternatives(value: Value) -> list[Value]:

@@ -135,7 +135,7 @@ PAGING: list[tuple[Data, Data, Data]] = [
             },
             option("page"),
         ),
-        {"kind": "page", "limit": 9, "first": 1, "pages": "pages"},
+        {"kind": "page", "limit": 9, "first": 1},
         {"page": "{page}"},
     ),
     (
