@@ -82,6 +82,7 @@ def test_the_url_and_the_headers_are_those_that_were_given() -> None:
     assert sorted({n for n in names if names.count(n) > 1}) == [b"x-same"]
     assert b"content-type" not in names
     assert head.count(b"headrace") == 1
+    assert head.count(b"X-Same: ") == 2, "as they are written, for APIs that tell them apart"
 
 
 def test_a_compressed_body_is_decompressed_once() -> None:
