@@ -3,9 +3,10 @@ loaded, with Dagster's sentence, and takes down no other.
 
 Dagster resolves all definitions of a code location at once, and takes all of them or none. So they
 are resolved here: all at once, which costs nothing, since Dagster keeps the result. Only if that
-fails each source is resolved by itself, and then one beside the others.
+fails each source is resolved by itself, and those that collide are searched for.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 import dagster as dg
@@ -49,29 +50,55 @@ def resolved(
     return takes_part, definitions
 
 
-def _reasons(sources: Sequence[Source], refusal: Callable[..., Exception | None]) -> dict[str, str]:
-    """By the name of a source, why Dagster refuses it; of two that collide, both."""
+Refusal = Callable[..., Exception | None]
+"""Why Dagster refuses some sources together. More sources are never refused less."""
+
+
+def _reasons(sources: Sequence[Source], refusal: Refusal) -> dict[str, str]:
+    """By the name of a source, why Dagster refuses it; of two that collide, both.
+
+    Each is looked at alone. Those that collide are searched for by halves: each costs as much as
+    some loads of all sources, and not as one beside each other source.
+    """
     reasons: dict[str, str] = {}
-    together: list[Source] = []
     for source in sources:
         if error := refusal(source):
             reasons[source.source] = _sentence(source, error)
     sound = [source for source in sources if source.source not in reasons]
-    if refusal(*sound) is None:
-        return reasons
-    for source in sound:
-        error = refusal(*together, source)
-        if error is None:
-            together.append(source)
-            continue
-        errors = {other.source: refusal(other, source) for other in together}
-        others = [other for other in together if errors[other.source]]
-        together = [other for other in together if not errors[other.source]]
+    go_together = 0
+    while error := refusal(*sound):
+        shortest = _shortest_refused(sound, refusal, at_least=go_together)
+        source, before = shortest[-1], shortest[:-1]
+        errors = _collisions(source, before, refusal)
+        others = [other for other in before if other.source in errors]
         for other in others:
-            error = errors[other.source] or error
+            error = errors[other.source]
             reasons[other.source] = _sentence(other, error, [source])
         reasons[source.source] = _sentence(source, error, others)
+        sound = [source for source in sound if source.source not in reasons]
+        go_together = len(before) - len(others)
     return reasons
+
+
+def _collisions(source: Source, others: Sequence[Source], refusal: Refusal) -> dict[str, Exception]:
+    """By the name of another source, why Dagster refuses the two."""
+    errors: dict[str, Exception] = {}
+    others = list(others)
+    while refusal(source, *others):
+        other = _shortest_refused(others, lambda *some: refusal(source, *some))[-1]
+        others.remove(other)
+        if error := refusal(other, source):  # else it takes a third one
+            errors[other.source] = error
+    return errors
+
+
+def _shortest_refused(
+    sources: Sequence[Source], refusal: Refusal, at_least: int = 0
+) -> Sequence[Source]:
+    """The fewest of these sources, from the first one on, that are refused; all of them are."""
+    lengths = range(at_least + 1, len(sources))
+    at = bisect_left(lengths, True, key=lambda n: refusal(*sources[:n]) is not None)
+    return sources[: at_least + 1 + at]
 
 
 def _sentence(source: Source, error: Exception, beside: Sequence[Source] = ()) -> str:

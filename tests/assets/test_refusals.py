@@ -8,6 +8,8 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
+from assets.refusals import _reasons
+from pipeline.config import Source, load_all
 from sourcetool.deployment import validate
 from tests.assets.support import ROOT
 
@@ -115,6 +117,27 @@ def test_sources_that_do_not_go_together_take_down_themselves_alone(
     text = console.export_text()
     assert "✓ good: 1 endpoint" in text
     assert "2.yaml: Dagster refuses the source `y` beside `x`: " in text
+
+
+def test_those_that_collide_are_found_at_the_cost_of_some_loads_of_all(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(yaml("x", "things"))
+    (source,) = load_all((str(tmp_path),), {}).sources
+    sources = [source.model_copy(update={"source": f"s{i}"}) for i in range(64)]
+    collide: list[set[str]] = [{"s3", "s62"}, {"s62", "s40"}, {"s7"}, {"s10", "s20", "s30"}]
+    resolved = 0
+
+    def refusal(*some: Source) -> Exception | None:
+        nonlocal resolved
+        resolved += len(some)
+        names = {each.source for each in some}
+        clash = next((names for each in collide if each <= names), None)
+        return ValueError("they collide") if clash else None
+
+    reasons = _reasons(sources, refusal)
+    assert reasons.keys() == {"s3", "s40", "s62", "s7", "s30"}, "of three the last"
+    assert "`s62` beside `s3`, `s40`: " in reasons["s62"]
+    assert "`s40` beside `s62`: " in reasons["s40"]
+    assert resolved < 24 * len(sources)
 
 
 def test_a_broken_source_takes_no_other_s_name(load: Callable[..., dg.Definitions]) -> None:
