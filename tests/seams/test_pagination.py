@@ -5,6 +5,7 @@ The kind is the example of ``Paging``'s own docstring, as somebody would paste i
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from inspect import cleandoc
 from textwrap import dedent
 
 import pytest
@@ -31,7 +32,8 @@ NEWEST = -(-ROWS // LIMIT)
 @pytest.fixture(autouse=True)
 def countdown() -> Iterator[None]:
     """The example is registered while a test runs."""
-    example = (Paging.__doc__ or "").partition("::\n")[2].partition("\n    What completeness")[0]
+    text = cleandoc(Paging.__doc__ or "")  # its indentation is kept up to Python 3.12 only
+    example = text.partition("::\n")[2].partition("\nWhat completeness")[0]
     exec(compile(dedent(example), "example", "exec"), {"__name__": "example"})  # noqa: S102
     yield
     PAGINATION.forget("countdown")
