@@ -165,6 +165,7 @@ def _next_page(probe: ProbeResult) -> Iterator[Finding]:
     yield from _total_is_small(probe)
     if paging.judged_by_looks:
         yield from _counting(probe)
+        yield from _numbered_link(probe)
     if paging.by_number and not probe.endpoint.proven:
         yield from _count(probe)
 
@@ -251,6 +252,21 @@ def _counting(probe: ProbeResult) -> Iterator[Finding]:
         "say so with paging.numbered: true, and name a total to hold the rows against; if they are "
         "keys of rows, all is well: numbered: false",
     )
+
+
+def _numbered_link(probe: ProbeResult) -> Iterator[Finding]:
+    """A link that is a page number proves nothing by itself: a run warns of each partition."""
+    paging = probe.endpoint.paging
+    following = paging.next_request(paging.first_request(), probe.pages[0].info)
+    if following is None or following.url is None or not paging.may_shift(following):
+        return
+    if _total(probe) is None:
+        yield Finding(
+            "the link to the next page is a page number or an offset, and there is no count to "
+            "hold the rows against: rows that shift while they are read would be passed over",
+            "name the count (paging.total, paging.total_header), or page by the cursor or the key; "
+            "if the link marks a row, say so: paging.numbered: false",
+        )
 
 
 def _count(probe: ProbeResult) -> Iterator[Finding]:

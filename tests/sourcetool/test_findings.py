@@ -279,6 +279,32 @@ def test_tokens_that_count_rows_are_doubted(
     assert ("the tokens count rows or pages" in said) is doubted
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "doubted"),
+    [
+        ("page", "", True),
+        ("page", ", total: count", False),
+        ("page", ", numbered: false", False),
+        ("cursor", "", False),
+    ],
+)
+def test_links_that_are_page_numbers_want_a_count(
+    tmp_path: Path, name: str, more: str, doubted: bool
+) -> None:
+    """A run says of each of their partitions that its completeness is not proved."""
+
+    async def rows(request: Request) -> Response:
+        page = int(request.query_params.get(name, "0"))
+        following = f"{request.base_url}rows?{name}={page + 1}" if page < 2 else None
+        items = ROWS[page * 10 : page * 10 + 10]
+        return json_answer({"next": following, "count": len(ROWS), "items": items})
+
+    app = Starlette(routes=[Route("/rows", rows)])
+    code, said = looked_at(app, tmp_path, f"kind: link, limit: 10, next: next{more}", "")
+    assert code == 0
+    assert ("the link to the next page is a page number" in said) is doubted
+
+
 @pytest.mark.parametrize(("form", "doubted"), [("iso", True), ('"%Y-%m-%d %H:%M:%S.000Z"', False)])
 def test_an_api_that_compares_times_as_texts_is_noticed(
     tmp_path: Path, form: str, doubted: bool
