@@ -65,7 +65,8 @@ def test_each_package_runs_on_the_oldest_python_that_the_readme_names() -> None:
     newer = {
         each.metadata["Name"]: wanted
         for each in distributions()
-        if (wanted := each.metadata.get("Requires-Python"))
+        if "Requires-Python" in each.metadata
+        and (wanted := each.metadata["Requires-Python"])
         and canonicalize_name(each.metadata["Name"]) in constraints()
         and not SpecifierSet(wanted).contains(oldest)
     }
