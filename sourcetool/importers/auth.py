@@ -11,7 +11,7 @@ from sourcetool.importers.moments import seconds
 from sourcetool.importers.pagination import dotted
 from sourcetool.importers.templates import read_template
 from sourcetool.importers.texts import text_of
-from sourcetool.importers.values import Applied, Joined, Literal
+from sourcetool.importers.values import Applied, Choice, Joined, Literal, Setting, Value
 
 _AUTHENTICATOR = "authenticator"
 
@@ -179,17 +179,39 @@ def _client_in_header(
         read_template(component.get(member), draft.parameters)
         for member in ("client_id", "client_secret")
     ]
-    both = Joined((client[0], Literal(":"), client[1]))
+    both = (client[0], Literal(":"), client[1])
     for name, raw in headers.items():
         value = read_template(raw, draft.parameters)
         parts = value.values if isinstance(value, Joined) else ()
         encoded = parts[-1] if len(parts) == 2 and parts[0] == Literal("Basic ") else None
-        if encoded in (Applied("|base64encode", (both,)), Applied("base64encode", (both,))):
+        of = encoded.values[0] if isinstance(encoded, Applied) and encoded.values else None
+        if (
+            isinstance(encoded, Applied)
+            and encoded.name in ("|base64encode", "base64encode")
+            and isinstance(of, Joined)
+            and len(of.values) == len(both)
+            and all(map(_same, of.values, both))
+        ):
             auth["client_auth"] = "basic"
         elif str(name).lower() not in ("accept", "content-type") or (
             str(name).lower() == "content-type" and value != Literal(_FORM)
         ):
             draft.need("auth_computed", "OAuthAuthenticator.refresh_request_headers", name)
+
+
+def _same(first: Value, second: Value) -> bool:
+    """Whether two values are one: a choice of two settings by the first, or by what has it."""
+    if not (isinstance(first, Choice) and isinstance(second, Choice)):
+        return first == second
+    alike = (first.then, first.otherwise) == (second.then, second.otherwise)
+    return first == second or (alike and _by_its_first(first) and _by_its_first(second))
+
+
+def _by_its_first(choice: Choice) -> bool:
+    test, then = choice.test, choice.then
+    if not (isinstance(test, Setting) and isinstance(then, Setting)):
+        return False
+    return then.path[: len(test.path)] == test.path
 
 
 _OAUTH_NAMES = {

@@ -98,13 +98,12 @@ def _codes(response_filter: Component) -> list[int]:
 
 def _filter(response_filter: Component, codes_of: dict[str, Counter[int]]) -> None:
     codes = _codes(response_filter)
-    plain = not (response_filter.get("predicate") or response_filter.get("error_message_contains"))
     action = response_filter.get("action")
-    if action == "RETRY" and plain:
+    if action == "RETRY":
         codes_of["retry"].update(code for code in codes if code not in _RETRIED_ANYWAY)
-    elif action == "SUCCESS" and plain:
+    elif action == "SUCCESS":
         codes_of["success"].update(code for code in codes if code >= _REFUSED)
-    elif action == "RATE_LIMITED" and plain:
+    elif action == "RATE_LIMITED":
         codes_of["throttled"].update(code for code in codes if code != 429)
 
 
@@ -125,10 +124,10 @@ def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
             if response_filter.get("predicate"):
                 what = f"a response with {response_filter['predicate']!r}"
                 left_out.append(f"the manifest takes {what} for no rows: it is an error here")
-            elif text := response_filter.get("error_message_contains"):
+            # One of them is enough: a status, a text or a predicate.
+            if text := response_filter.get("error_message_contains"):
                 texts.append(str(text))
-            else:
-                codes += [code for code in _codes(response_filter) if code >= _REFUSED]
+            codes += [code for code in _codes(response_filter) if code >= _REFUSED]
     if codes:
         left_out += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts]
         return {"empty": sorted(set(codes))}, left_out

@@ -392,4 +392,7 @@ def _ends_by_itself(value: Value, at: Value) -> bool:
             return True
         flags = [_flag(part) for part in value.values if not _is_comparison(part)]
         return all(flag is not None and _lies_above(flag, at) for flag in flags)
+    if isinstance(value, Applied) and value.name == "eq" and value.values[0] == at:
+        end = value.values[1]
+        return isinstance(end, Literal) and str(end.value).lower() in ("null", "none")
     return isinstance(at, Member) and at.of == "headers"

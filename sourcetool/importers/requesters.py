@@ -15,7 +15,7 @@ from sourcetool.importers.literals import (
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.templates import read_template
 from sourcetool.importers.texts import text_of, written
-from sourcetool.importers.values import Applied, Literal
+from sourcetool.importers.values import Applied, Choice, Joined, Literal, Setting, Value
 from sourcetool.query import in_query
 
 _PLACES = {
@@ -106,9 +106,11 @@ def _path(draft: Draft, requester: Component) -> None:
     if not base and requester.get("url"):
         base, raw = _origin_and_path(str(text_of(draft, requester["url"], "HttpRequester.url")))
         requester = {**requester, "$parameters": {}}
-    path = str(_text_at(draft, raw, component, "path") or "").strip() if raw is not None else ""
+    path = _optional_query(draft, raw, component)
+    if path is None:
+        path = str(_text_at(draft, raw, component, "path") or "") if raw is not None else ""
     draft.base_url = base.strip()
-    path, _, query = path.partition("?")
+    path, _, query = path.strip().partition("?")
     if draft.base_url.count("?"):
         draft.base_url, _, more = draft.base_url.partition("?")
         query = f"{more}&{query}" if query else more
@@ -118,6 +120,31 @@ def _path(draft: Draft, requester: Component) -> None:
         draft.doubt(f"the path is empty: the manifest has {raw}, and no such parameter")
     draft.data["path"] = path_without_secrets(path, draft.settings)
     draft.base_url = _without_user(draft)
+
+
+def _optional_query(draft: Draft, raw: Any, component: str) -> str | None:
+    """A path whose query is there if its setting is: a parameter that may be empty, and lacks then.
+
+    None if it is anything else.
+    """
+    value = read_template(raw, draft.parameters)
+    if not (isinstance(value, Choice) and isinstance(value.test, Setting) and _query(value.then)):
+        return None
+    setting = draft.settings.variable_of(value.test.path)
+    with_it, without = (
+        str(written(draft, part, component, raw)) for part in (value.then, value.otherwise)
+    )
+    path, _, query = with_it.partition("?")
+    ways = (f"${{{setting}}}", f"${{{setting}:-}}")
+    if path != without or not query or any(v not in ways for v in in_query(query).values()):
+        return None
+    return with_it.replace(ways[0], ways[1])
+
+
+def _query(value: Value) -> bool:
+    """Whether a text has a query."""
+    texts = value.values if isinstance(value, Joined) else ()
+    return any(isinstance(part, Literal) and "?" in str(part.value) for part in texts)
 
 
 def _without_user(draft: Draft) -> str:
@@ -183,7 +210,7 @@ def _plain(value: Any, place: str) -> Any:
         texts = [str(_plain(item, place)) for item in value]
         return texts if place in ("params", "form") else ",".join(texts)
     if isinstance(value, bool):
-        return str(value).lower() if place == "params" else str(value)
+        return str(value)  # as Python writes it: Airbyte's runtime sends True
     if isinstance(value, int | float) and place == "params":
         return value
     return str(value).strip()

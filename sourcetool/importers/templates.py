@@ -25,6 +25,7 @@ from sourcetool.importers.values import (
     Setting,
     Unknown,
     Value,
+    only_settings,
 )
 
 _ENVIRONMENT = Environment(autoescape=False)  # noqa: S701 - parsed only, never rendered
@@ -128,6 +129,7 @@ class _Reader:
         return self.member(self.value(node.node), self.value(node.arg))
 
     def member(self, of: Value, key: Value) -> Value:
+        key = simplified(key)
         if not isinstance(key, Literal):
             return Applied("item", (of, key))
         if isinstance(of, Literal) and isinstance(of.value, dict | list):
@@ -143,6 +145,8 @@ class _Reader:
             return Member(of.of, (*of.path, key.value))
         if isinstance(of, Choice) and of.otherwise == Literal({}) and of.test == of.then:
             return self.member(of.then, key)
+        if isinstance(of, Choice) and only_settings(of):
+            return Choice(of.test, self.member(of.then, key), self.member(of.otherwise, key))
         return Applied("item", (of, key))
 
     def nested(self, value: Any) -> Value:
@@ -168,6 +172,8 @@ class _Reader:
                 return self.setting_or(member, default)
             if isinstance(member, Literal) and member.value is None:
                 return default
+            if isinstance(member, Member) and member.of == "state" and default != Literal(None):
+                return either(member, default)
             if _of_row(member) and default not in (Literal(None), Literal({})):
                 return Applied("get", (member, default))
             return member

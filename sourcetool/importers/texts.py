@@ -96,7 +96,7 @@ def _is_token_or_zero(value: Value) -> bool:
 
 def _derived(draft: Draft, value: Value, component: str, raw: Any) -> str:
     words = f"{draft.name}_{component.rpartition('.')[2]}"
-    shared = component in ("HttpRequester.url_base", "authenticator")
+    shared = component == "HttpRequester.url_base" or "Authenticator." in component
     if shared:
         words = component.rpartition(".")[2]
     default = None

@@ -40,7 +40,7 @@ def test_a_plain_stream() -> None:
     sent = {"sort": "id", "deep": "{{ True }}", "in": "['a', 'b']", "not_in": "[see the docs]"}
     assert endpoint(stream(request_parameters=sent)) == {
         "path": "things",
-        "request": {"params": {**sent, "deep": "true", "in": ["a", "b"]}},
+        "request": {"params": {**sent, "deep": "True", "in": ["a", "b"]}},
         "rows": "data",
         "as": "object_or_list",
         "rows_may_lack": True,
@@ -468,6 +468,11 @@ def test_errors_and_limits_hold_for_the_source() -> None:
         ([{"http_codes": [403, 404]}], {"empty": [403, 404]}, ""),
         ([{"http_codes": [404]}, {"error_message_contains": "x y"}], {"empty": [404]}, "'x y'"),
         ([{"predicate": "{{ response.ok }}"}], None, "response.ok"),
+        (
+            [{"http_codes": [403], "error_message_contains": "x y", "predicate": "{{ r.a }}"}],
+            {"empty": [403]},
+            "'x y'",
+        ),
     ],
 )
 def test_what_a_stream_ignores_is_no_rows_at_its_endpoint(
