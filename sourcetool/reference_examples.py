@@ -72,6 +72,7 @@ RARE: dict[tuple[str, str], Any] = {
     ("LoginAuth", "password"): "${SHOP_PASSWORD}",
     ("MoreFlag", "at"): "state",
     ("MoreFlag", "value"): "partial",
+    ("MoreFlag", "ended"): "-1",
     ("NumberedPaging", "more"): "has_more",
     ("NumberedPaging", "pages"): "meta.pages",
     ("OffsetPaging", "total_header"): "x-total-count",

@@ -43,8 +43,10 @@ _WIDE: Final = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+NO_UTF8: Final = "(invalid UTF-8)"
 _NO_UNICODE: Final = "(invalid Unicode)"
-"""Counted beside the columns, since the column of a broken character is not known."""
+"""Characters that a body's bytes or its escapes can't say, counted beside the columns: theirs are
+not known."""
 
 
 class BadBody(Exception):
@@ -115,10 +117,10 @@ class ConversionCounts(Counter[str]):
         both.naive_columns = self.naive_columns | other.naive_columns
         return both
 
-    def replaced(self, characters: int) -> None:
-        """Count characters that are no Unicode, in whatever column."""
+    def replaced(self, characters: int, *, are: str = _NO_UNICODE) -> None:
+        """Count characters that are replaced by U+FFFD, in whatever column."""
         if characters:
-            self[_NO_UNICODE] += characters
+            self[are] += characters
 
 
 def in_utf8(body: Body, charset: str | None) -> Body:
@@ -157,7 +159,8 @@ def clean_utf8(body: Body, conversions: ConversionCounts) -> Body:
         body = body[3:]
     if not _is_utf8(body):
         text = str(body, "utf-8", "replace")
-        conversions.replaced(text.count("\ufffd") - bytes(body).count("\ufffd".encode()))
+        broken = text.count("\ufffd") - bytes(body).count("\ufffd".encode())
+        conversions.replaced(broken, are=NO_UTF8)
         return text.encode()
     return body
 

@@ -93,6 +93,8 @@ def dump(value: object) -> str:
 
 def shorten(value: object, limit: int = 80) -> str:
     """A value for an error's text: its JSON, cut."""
+    if isinstance(value, DuplicateMember):
+        value = value.first
     if isinstance(value, ExactFloat):
         text = value.text
     else:

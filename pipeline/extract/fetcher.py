@@ -159,7 +159,7 @@ class PageFetcher:
         self.clock_warning = self.clock_warning or clock_warning(headers, sent, datetime.now(UTC))
 
     def _with_hint(self, error: RequestRefused, request: PageRequest) -> RequestRefused:
-        """A token may have expired; and some APIs refuse one beside other parameters."""
+        """A token may mean the end, have expired, or be refused beside other parameters."""
         if (
             error.status not in (400, 404, 410, 422)
             or isinstance(error, PageTokenDead)
@@ -168,6 +168,8 @@ class PageFetcher:
             or self._endpoint.paging.is_first(request)
         ):
             return error
+        if meaning := self._endpoint.paging.may_mean(request):
+            return RequestRefused(f"{error}. {meaning}", error.status)
         expired = (
             f"{error}. If this means that the page token has expired: `answers: {{dead_page_token: "
             f"[{error.status}]}}`, or `dead_page_token_text` with the words of the refusal, and "

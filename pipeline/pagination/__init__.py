@@ -1,8 +1,9 @@
 """How pages follow each other: all that differs from one kind of paging to another. Pure.
 
 ``base`` has the base of all kinds and their registry, ``page`` the request of a page and what a
-page says of itself. The kinds: ``numbered`` (offset and page), ``keyset``, ``token``, ``link``,
-``cursor``, ``single`` (none) and ``custom`` (python).
+page says of itself, ``more_flag`` the member that says whether another one follows. The kinds:
+``numbered`` (offset and page), ``keyset``, ``token``, ``link``, ``cursor``, ``single`` (none) and
+``custom`` (python).
 
 A new kind is one file like ``numbered``, imported here.
 """

@@ -21,15 +21,16 @@ kind         planned ahead (side by side)     a chain goes on by
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.shape import NoObject
 from pipeline.errors import ContractBroken, cut
 from pipeline.kinds import Kinds
 from pipeline.model import DottedPath, Model, split_path
+from pipeline.pagination.more_flag import MORE, More
 from pipeline.pagination.page import (
     PageContent,
     PageInfo,
@@ -37,59 +38,6 @@ from pipeline.pagination.page import (
     PageSegment,
     PageToken,
 )
-
-_NO: Final = (False, 0, "false", "False", "0", "no", "")
-
-
-class MoreFlag(Model):
-    """``more: has_more`` in short; ``more: "!is_last"`` where true means that no page follows.
-
-    ``{at: state, value: partial}`` names the value that means that a page follows.
-    """
-
-    at: DottedPath = Field(description="where the page says whether there is a next one")
-    value: bool | int | str = Field(
-        True, description="the value that means that there is a next one; false: `!` in short"
-    )
-
-    def follows(self, member: Any) -> bool | None:
-        """Whether a page follows; None if the page does not say.
-
-        :raises ContractBroken: a list or an object stands there, which equals no value.
-
-        >>> MoreFlag(at="has_more").follows(False)
-        False
-        >>> MoreFlag(at="is_last", value=False).follows("true")
-        False
-        >>> MoreFlag(at="state", value="partial").follows("partial")
-        True
-        """
-        if member is None:
-            return None
-        if isinstance(member, list | dict) and self.value is not True:
-            raise ContractBroken(
-                f"expected a single value at `{self.at}` (`paging.more`), which says whether a "
-                f"page follows, got {shorten(member)}. Check the path, which may lead further in"
-            )
-        if isinstance(self.value, bool):
-            says_yes = member not in _NO
-            return says_yes is self.value
-        return str(member) == str(self.value)
-
-
-def _flag(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    negated = value.startswith("!")
-    return {"at": value.removeprefix("!"), "value": not negated}
-
-
-More = Annotated[MoreFlag | None, BeforeValidator(_flag, json_schema_input_type=str | MoreFlag)]
-MORE: Final = (
-    "where the page says whether there is a next one: `has_more`, or `!is_last` where true means "
-    "that there is none, or {at: state, value: partial}"
-)
-
 
 NEEDS_A_COUNT = (
     "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
@@ -244,6 +192,10 @@ class Paging(Model):
     def is_first(self, request: PageRequest) -> bool:
         """Whether the reading begins with this page, of the window or a slice of it."""
         return _start_of(request) == _start_of(self.first_request())
+
+    def may_mean(self, request: PageRequest) -> str:
+        """What the page before may have meant where the API refuses this one; with a remedy."""
+        return ""
 
     def parameters(self, request: PageRequest) -> Mapping[str, Any]:
         """Query parameters of this page, for what no placeholder can say.

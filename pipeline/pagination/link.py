@@ -17,15 +17,14 @@ from pipeline.errors import ContractBroken
 from pipeline.messages import without_param
 from pipeline.model import DottedPath
 from pipeline.pagination.base import (
-    MORE,
     ONE_PLACE,
     PAGINATION,
     UNTIL_SHORT,
     CountedPaging,
-    More,
     PagedEndpoint,
     is_short,
 )
+from pipeline.pagination.more_flag import MORE, More
 from pipeline.pagination.page import (
     PageContent,
     PageInfo,

@@ -1,8 +1,9 @@
 """Pages by a token that each names."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import orjson
 from pydantic import Field
@@ -11,15 +12,14 @@ from pipeline.decode import exact_json
 from pipeline.errors import ContractBroken, cut
 from pipeline.model import DottedPath
 from pipeline.pagination.base import (
-    MORE,
     ONE_PLACE,
     PAGINATION,
     UNTIL_SHORT,
     CountedPaging,
-    More,
     PagedEndpoint,
     is_short,
 )
+from pipeline.pagination.more_flag import MORE, More
 from pipeline.pagination.page import (
     JsonToken,
     PageContent,
@@ -30,6 +30,9 @@ from pipeline.pagination.page import (
     link_is_number,
     token_is_number,
 )
+
+_ENDS: Final = frozenset({"-1", "null", "none", "nil", "undefined", "eof", "end", "n/a", "lte="})
+"""Tokens by which APIs say that there is no next page."""
 
 
 @PAGINATION.register("token")
@@ -105,6 +108,16 @@ class TokenPaging(CountedPaging):
         if info.token is None or (self.until_short and is_short(request, info)):
             return None
         return replace(request, token=info.token, url=info.url)
+
+    def may_mean(self, request: PageRequest) -> str:
+        token = request.token
+        if not self.next or self.more or str(token).lower() not in _ENDS:
+            return ""
+        ended = json.dumps(token)
+        return (
+            f"If the token {ended} means that there is no next page: `more: {{at: {self.next}, "
+            f"ended: {ended}}}` in `paging`"
+        )
 
     def parameters(self, request: PageRequest) -> Mapping[str, Any]:
         """The members of a token, where they are parameters."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from pipeline.config.endpoint import Endpoint
+from pipeline.decode.body_checks import NO_UTF8
 from pipeline.errors import cut
 from pipeline.lake.manifest import Manifest
 from pipeline.partitions.window import Window
@@ -53,6 +54,10 @@ _TAIL: Final = (
     "there when the end was reached; {:,} newer rows are left to the next partition. If their "
     "cursor lies before its safety margin, materialize this partition again"
 )
+_NO_UTF8: Final = (
+    "{:,} characters that are no UTF-8 came, and stand in the rows as U+FFFD: the API writes "
+    "another charset, and its Content-Type does not name it. Ask its operator to name it there"
+)
 _LONGEST_LIST: Final = 300
 
 
@@ -82,7 +87,9 @@ def warning_of(
     tail = _TAIL.format(notes.tail_rows) if notes.tail_rows and notes.unproved is None else ""
     of_times = _of_times(spec, window, counts, newest)
     of_rows = _of_rows(spec, window, newest, rows, values, upstream)
-    return "; ".join(filter(None, (tail, *of_times, of_rows)))
+    broken = counts.reading.converted.get(NO_UTF8, 0)
+    of_text = _NO_UTF8.format(broken) if broken else ""
+    return "; ".join(filter(None, (tail, *of_times, of_rows, of_text)))
 
 
 def checks_of_times(spec: Endpoint, window: Window, counts: PartitionCounts) -> Iterator[Check]:

@@ -264,7 +264,7 @@ def test_text_that_is_no_unicode_is_replaced_and_counted() -> None:
         assert page.converted == {"(invalid Unicode)": 1}
         page = read(how, b'[{"x": "caf\xe9"}, {"x": "\xef\xbf\xbd"}]')
         assert page.table.column("x").to_pylist() == ["caf\ufffd", "\ufffd"]
-        assert page.converted == {"(invalid Unicode)": 1}
+        assert page.converted == {"(invalid UTF-8)": 1}
     assert read(shape(x="string"), b'\xef\xbb\xbf[{"x": "a\nb"}]').table["x"][0].as_py() == "a\nb"
 
 

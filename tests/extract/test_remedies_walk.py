@@ -104,6 +104,13 @@ def token_alone(params: Mapping[str, str], headers: Mapping[str, str]) -> Respon
     return said({"data": rows, "next": at + 2 if at < 4 else None})
 
 
+def minus_one_at_the_end(params: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+    at = int(params.get("token", 0))
+    if at < 0:
+        return said({"error": "bad token"}, 400)
+    return said({"data": [{"id": n} for n in (at, at + 1)], "next": at + 2 if at < 4 else -1})
+
+
 def of_session(params: Mapping[str, str], headers: Mapping[str, str]) -> Response:
     at = int(params.get("token", 0))
     if at and "node=7" not in headers.get("cookie", ""):
@@ -421,6 +428,14 @@ WALKS: dict[str, Walk] = {
         "`answers: {dead_page_token: [410]}`",
         "+answers: {dead_page_token: [410]}",
         8,
+    ),
+    "a token that means the end": Walk(
+        minus_one_at_the_end,
+        f"request: {{params: {{token: '{{token}}'}}}}\n{TOKENS}",
+        "`more: {at: next, ended: -1}` in `paging`",
+        "request: {params: {token: '{token}'}}\nrows: data\nkey: [id]\n"
+        "paging: {kind: token, limit: 2, next: next, more: {at: next, ended: -1}}",
+        6,
     ),
     "a token that comes alone": Walk(
         token_alone,
