@@ -16,6 +16,7 @@ import pyarrow as pa
 from pipeline.decode import exact_json
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import ConversionCounts
+from pipeline.decode.error_words import Told
 from pipeline.decode.inferred_columns import map_items
 from pipeline.decode.json_decoder import JsonDecoder, JsonFormat
 from pipeline.decode.row_misfits import RowsMisfit
@@ -174,7 +175,7 @@ class NestedTablesDecoder(Decoder):
         except ContractBroken:  # `read` says of which page
             return None
 
-    def error_told(self, body: Body, *, messages: bool) -> tuple[str, object] | None:
+    def error_told(self, body: Body, *, messages: bool) -> Told | None:
         return self._decoder.error_told(body, messages=messages)
 
     def _with_lists(self, page: DecodedPage) -> DecodedPage:

@@ -7,6 +7,7 @@ is there is known, the first check is the line of YAML that reads it.
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from pipeline.decode.error_words import error_told
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken, numbered
 
@@ -37,15 +38,18 @@ class RowsMisfit(Exception):
         if self.expected is not None:
             problem = f"expected {self.expected}{place}, but {problem}"
         words = [w for w in ERROR_WORDS if w in body] if isinstance(body, dict) else []
+        reason = None if words else error_told(body, where.split("."))
         if words and isinstance(body, dict):
             problem += f"; the API says: {shorten(body[words[0]], 200)}"
+        elif reason is not None:
+            problem += f"; the API says: {shorten(reason.value, 200)}"
         general = [
             "the request",
             f"`rows`, the path to the rows, in the YAML of {label.split('/')[0]}",
         ]
         own = [check.replace("{below}", below) for check in self.checks]
-        checks = [*general, *own] if words else [*own, *general]
-        word = next((word for word in _ERRORS if word in words), None)
+        checks = [*general, *own] if words or reason else [*own, *general]
+        word = next((word for word in _ERRORS if word in words), reason.name if reason else None)
         if word is not None:
             checks.append(f"errors_at: {word}, if only an error has it")
         return ContractBroken(f"{label}: {problem}. Check: {numbered(checks)}")

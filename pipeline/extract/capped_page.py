@@ -110,19 +110,19 @@ def looks_capped(
         return f"the response names a next page (`Link`). {_REMEDY}"
     if status == 206:
         return f"the response has status 206, which means a part. {_REMEDY}"
-    numbers = {int(str(value)) for value in _leaves(params) if str(value).isdecimal()}
+    numbers = {int(str(value)) for value in leaves(params) if str(value).isdecimal()}
     if rows >= 10 and (rows in numbers or rows in _COMMON or rows % 1000 == 0):
         return f"{rows:,} rows came, {AS_A_PAGE}. {_REMEDY}"
     return None
 
 
-def _leaves(values: Iterable[object]) -> Iterator[object]:
+def leaves(values: Iterable[object]) -> Iterator[object]:
     """The single values in parameters and in a body."""
     for value in values:
         if isinstance(value, Mapping):
-            yield from _leaves(value.values())
+            yield from leaves(value.values())
         elif isinstance(value, list | tuple):
-            yield from _leaves(value)
+            yield from leaves(value)
         else:
             yield value
 

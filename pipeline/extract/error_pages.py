@@ -12,6 +12,7 @@ from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import SignedOutInBody, ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken, PageTokenDead
+from pipeline.extract.capped_page import leaves
 from pipeline.http.classify import asks_to_wait, is_dead_page_token, is_dead_token
 from pipeline.messages import HttpResponse
 
@@ -43,7 +44,7 @@ def refuse_error(
             f"expected {success} (`ok_when`)"
         )
         if beside := decoder.error_told(response.body, messages=messages):
-            sentence += f"; `{beside[0]}` is {shorten(beside[1], 200)}"
+            sentence += f"; `{beside.name}` is {shorten(beside.value, 200)}"
         _raise_error(sentence, answers, response)
     if page.table.num_rows:
         return
@@ -52,14 +53,27 @@ def refuse_error(
             "the API responded with 202 (accepted) and no rows, which may not be ready yet: "
             "`answers: {empty: [202]}`, if it means none"
         )
-    if beside := decoder.error_told(response.body, messages=messages):
-        name, value = beside
-        raise ContractBroken(
-            f"The API sent no rows in a {status}, and says of an error: `{name}` is "
-            f"{shorten(value, 200)}. Expected rows, or no rows and no error. Check: 1. the "
-            f"request; 2. if `{name}` is no error: `ok_when`, which names a member and its values "
-            "that mean success, or `errors_at`, which names a member that only errors have"
+    beside = decoder.error_told(response.body, messages=messages)
+    if beside is None or _is_of_request(endpoint, beside.value):
+        return
+    name, value = beside.name, shorten(beside.value, 200)
+    if beside.later:
+        raise UnexpectedPage(
+            f"the API sent no rows in a {status}, and they seem not to be ready: `{name}` is "
+            f"{value}. If it means that there are none: "
+            f"`ok_when: {{at: {name}, values: [{value}]}}`"
         )
+    raise ContractBroken(
+        f"The API sent no rows in a {status}, and says of an error: `{name}` is {value}. Expected "
+        f"rows, or no rows and no error. Check: 1. the request; 2. if `{name}` is no error: "
+        "`ok_when`, which names a member and its values that mean success, or `errors_at`, which "
+        "names a member that only errors have"
+    )
+
+
+def _is_of_request(endpoint: Endpoint, value: object) -> bool:
+    """Whether the API repeats a value of the request, as a filter's (``status: failed``)."""
+    return isinstance(value, str) and value in leaves(endpoint.request_values)
 
 
 def _raise_error(sentence: str, answers: ResponsesConfig, response: HttpResponse) -> NoReturn:

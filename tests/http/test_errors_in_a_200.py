@@ -155,6 +155,13 @@ TOLD: dict[str, tuple[Any, str]] = {
     "flag": ({"hasError": True, "things": []}, "`hasError` is true"),
     "shards": ({"_shards": {"failed": 2}, "things": []}, "`_shards.failed` is 2"),
     "timed out": ({"timed_out": True, "things": []}, "`timed_out` is true"),
+    "bybit": ({"retCode": 10006, "retMsg": "Too many visits!", "things": []}, "`retMsg` is"),
+    "header": (
+        {"header": {"resultCode": "99", "resultMsg": "SERVICE KEY ERROR"}, "things": []},
+        "`header.resultMsg` is",
+    ),
+    "note": ({"Note": "Our call frequency is 5 calls per minute", "things": []}, "`Note` is"),
+    "complaint": ({"code": 0, "msg": "rate limit exceeded", "things": []}, "`msg` is"),
     "words": ({"message": "Please upgrade your plan", "things": []}, "upgrade your plan"),
 }
 
@@ -177,6 +184,11 @@ def test_an_error_beside_no_rows_is_no_empty_day(lake: Lake, name: str) -> None:
         {"errcode": 0, "errmsg": "ok", "things": None},
         {"message": "No records match your query.", "things": []},
         {"filters": {"status": "failed"}, "things": []},
+        {"header": {"resultCode": "00", "resultMsg": "NORMAL SERVICE."}, "things": []},
+        {"header": {"resultCode": "03", "resultMsg": "NODATA_ERROR"}, "things": []},
+        {"code": 0, "msg": "成功", "things": []},
+        {"code": 0, "msg": "Lista vacía", "things": []},
+        {"info": "Data as of yesterday", "things": []},
     ],
 )
 def test_words_of_success_beside_no_rows_are_an_empty_day(lake: Lake, body: Any) -> None:
@@ -223,6 +235,26 @@ def test_accepted_and_no_rows_is_not_ready_and_no_empty_day(lake: Lake) -> None:
         error = outcome.failed[0].error
         assert isinstance(error, ApiUnavailable)
         assert "`answers: {empty: [202]}`" in str(error)
+
+
+def test_rows_that_are_still_being_made_are_no_empty_day(lake: Lake) -> None:
+    ready = JSONResponse({"things": [{"id": 1}]})
+    soon = [JSONResponse({"state": "processing", "things": []}) for _ in range(2)]
+    with serving(Api(*soon, ready).app) as url:
+        (manifest,) = extract(source_at(url, ""), lake, "things", DAY, NOW)
+    assert manifest.rows == 1
+    fine = 'ok_when: {at: state, values: ["processing"]}'
+    pages = ({"state": "processing", "things": []},) * 2
+    with serving(Api(pages=pages).app) as url:
+        (manifest,) = extract(source_at(url, fine), lake, "things", ["2026-11-01"], NOW)
+    assert manifest.rows == 0
+
+
+def test_the_words_of_an_error_in_place_of_rows_are_said(lake: Lake) -> None:
+    body = {"Information": "API rate limit is 25 requests per day"}
+    said = error_of(Api(*(JSONResponse(body) for _ in range(9))), lake, "")
+    assert 'the API says: "API rate limit is 25 requests per day"' in said
+    assert "errors_at: Information, if only an error has it" in said
 
 
 def test_accepted_may_mean_that_there_are_none(lake: Lake) -> None:
