@@ -189,6 +189,7 @@ class _Converter:
             draft.doubt(text)
         requester = retriever.get("requester") or {}
         sync = stream.get("incremental_sync")
+        draft.stateless = not sync
         draft.schema_types = types = self.types_of(draft, stream)
         if sync and routers_of(retriever) and not asks_for_window(sync, requester):
             draft.doubt(

@@ -12,6 +12,7 @@ from sourcetool.importers.literals import without_secrets
 from sourcetool.importers.settings import SettingNames
 from sourcetool.importers.values import Value
 
+STATE = "stream_state"
 EMPTY = re.compile(r"\$\{\w+:-\}")
 """A setting that is nothing by default."""
 _MAY_LACK = re.compile(r"(?<!\$)\{[a-z]|\$\{\w+:-\}")
@@ -56,6 +57,10 @@ class Draft:
     :ivar first_alone: the value that was written last is the first page's alone; who puts it into
         the request notes its name in ``first_params``.
     :ivar window_formats: the formats in which the request writes bounds.
+    :ivar stateless: the manifest's stream has no cursor, and so never a state.
+    :ivar of_state: the request has the state of the cursor, which is where the window starts.
+    :ivar of_slices: the request has a bound of the manifest's slices.
+    :ivar at_first: what the request has in place of a state that lacks; None: nothing.
     """
 
     name: str
@@ -77,6 +82,10 @@ class Draft:
     first_path: bool = False
     first_alone: bool = False
     first_params: set[str] = field(default_factory=set)
+    stateless: bool = False
+    of_state: bool = False
+    of_slices: bool = False
+    at_first: Value | None = None
     untyped: frozenset[str] = frozenset()
     routed: bool = False
     schema_names: frozenset[str] = frozenset()
@@ -143,6 +152,10 @@ class Draft:
         """The placeholder of a member of the partition value; one of a parent has its own."""
         named = ".".join(map(str, path))
         return self.slots.get(named) or self.slots.get(named.replace("parent_slice.", ""))
+
+    def slot_of_state(self, path: tuple[Any, ...]) -> Slot | None:
+        """The placeholder of the state of the cursor; none of another member of the state."""
+        return self.slots.get(".".join(map(str, (STATE, *path))))
 
     def placeholders(self) -> set[str]:
         """The names in braces that path and request have."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sourcetool.importers.draft import Draft, Slot, needed
+from sourcetool.importers.draft import STATE, Draft, Slot, needed
 from sourcetool.importers.fanout import routers_of
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.moments import seconds, written_moment
@@ -49,6 +49,10 @@ def begin(draft: Draft, sync: Component | None) -> None:
     end = str(text_of(draft, sync.get("partition_field_end") or "end_time", "cursor"))
     draft.slots.setdefault(start, Slot("{start}"))
     draft.slots.setdefault(end, Slot("{end}"))
+    if sync.get("type") == "DatetimeBasedCursor" and not draft.routed:
+        cursor = text_of(draft, sync.get("cursor_field"), "cursor.cursor_field")
+        draft.slots[f"{STATE}.{cursor}"] = Slot("{start}")
+    draft.of_slices = _by_option(sync)
     options = ("start_time_option", "start_value_option", "end_time_option")
     for member, text in zip(options, ("{start}", "{start}", "{end}"), strict=True):
         if option := sync.get(member):
@@ -177,6 +181,9 @@ def _bounds(draft: Draft, sync: Component, window: dict[str, Any], used: set[str
     elif whole_days:
         window["end"] = "inclusive"
     draft.doubt("does the API include the instants of the bounds? See window.start and window.end")
+    if draft.of_state and not draft.of_slices:
+        _from_state(draft, sync, window)
+        return
     step = _length(draft, sync, "step", "set window.max_s if the API wants no more at once")
     if step and step < 3650 * _DAY_S:
         window["max_s"] = max(step, int(window.get("resolution_s", 1)))
@@ -188,6 +195,31 @@ def _bounds(draft: Draft, sync: Component, window: dict[str, Any], used: set[str
             )
     if floor := _floor(draft, sync):
         window["floor"] = floor
+
+
+def _from_state(draft: Draft, sync: Component, window: dict[str, Any]) -> None:
+    """Where a baseline begins whose request has the state: each step has the same bound.
+
+    Without a state such a request may have none. A text around the bound has one always.
+    """
+    sent = [str(draft.data.get("path", "")), *_texts(draft.request)]
+    if draft.at_first is None and all(text == "{start}" or "{start}" not in text for text in sent):
+        return
+    if floor := _floor(draft, sync):
+        window["floor"] = floor
+    start = sync.get("start_datetime")
+    raw = start.get("datetime") if isinstance(start, dict) else start
+    first = draft.at_first
+    if first is not None and _instant(first) != _instant(read_template(raw, draft.parameters)):
+        draft.doubt("without a state the manifest begins elsewhere than at its start_datetime")
+
+
+def _texts(part: Any) -> list[str]:
+    """The values of a request, and of all parts of it."""
+    if isinstance(part, dict | list):
+        inner = part.values() if isinstance(part, dict) else part
+        return [text for item in inner for text in _texts(item)]
+    return [str(part)]
 
 
 def _length(draft: Draft, sync: Component, member: str, remedy: str) -> int | None:

@@ -120,7 +120,8 @@ def _sample(spec: Mapping[str, Any], name: str) -> str:
     for value in offered:
         if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
             return str(value)
-    kind = spec.get("type")
-    if kind in _KINDS:
-        return _KINDS[str(kind)]
+    declared = spec.get("type")
+    kinds = declared if isinstance(declared, list) else [declared]
+    if sample := next((_KINDS[str(kind)] for kind in kinds if str(kind) in _KINDS), None):
+        return sample
     return "2024-01-01" if _TIMES.search(name) else "sample"

@@ -115,8 +115,10 @@ def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
                 draft.need(slot.ability, component, raw)
             if slot.land is not None:
                 slot.land()
+            draft.of_slices |= slot.text in ("{start}", "{end}")
             return slot.text
     if value.of == "interval" and path in (("start_time",), ("end_time",)):
+        draft.of_slices = True
         return "{start}" if path[0] == "start_time" else "{end}"
     if value.of == "slice" and path and not draft.routed:
         named = ".".join(map(str, path))
@@ -127,7 +129,11 @@ def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
     if value.of == "token":
         return "{token}"
     if value.of == "state":
-        draft.need("state", component, raw)
+        if draft.stateless:
+            return ""
+        if draft.slot_of_state(value.path) is None:
+            draft.need("state", component, raw)
+        draft.of_state = True
         return "{start}"
     draft.need("computed", component, raw)
     return f"{{{value.of}}}"
@@ -143,7 +149,7 @@ def _instant(draft: Draft, value: Formatted, component: str, raw: Any) -> str:
     if "now" in reads(value) and reads(value) <= {"now", "settings"}:
         draft.need("now_computed", component, raw)
         return "{now}"
-    if isinstance(inner, Choice) and "interval" in reads(inner):
+    if isinstance(inner, Choice) and reads(inner) & {"interval", "state"}:
         text = written(draft, inner, component, raw)
         if text in ("{start}", "{end}"):
             draft.window_formats.add(value.format)
@@ -182,8 +188,7 @@ def _choice(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
     if "now" in of and of <= {"now", "settings"}:
         return _unless_set(draft, value, component, raw)
     if "state" in of and of <= {"state", "settings", "now", "slice", "interval"}:
-        draft.need("state", component, raw)
-        return "{start}"
+        return _since(draft, value, component, raw)
     if isinstance(value.test, Setting) and value.then == value.test and of & {"slice"}:
         name = ".".join(value.test.path)
         draft.doubt(f"the manifest's setting {name}, in place of all values, is left out")
@@ -200,6 +205,37 @@ def _choice(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
     return written(draft, with_it, component, raw)
 
 
+def _since(draft: Draft, value: Choice, component: str, raw: Any) -> str:
+    """The state of the cursor, or what a setting says as long as there is none."""
+    present = _presence(value.test)
+    then, otherwise = value.then, value.otherwise
+    with_it, at_first = (then, otherwise) if present else (otherwise, then)
+    if draft.stateless and present is not None:
+        return str(written(draft, at_first, component, raw) or "")
+    with_it = _not_beyond_now(with_it)
+    tested = [part for part in value.test.parts() if isinstance(part, Member)]
+    of_state = reads(with_it) == {"state"} and all(
+        part.of == "state" and (not part.path or draft.slot_of_state(part.path)) for part in tested
+    )
+    if present is None or not of_state or not reads(at_first) <= {"settings"}:
+        draft.need("state", component, raw)
+        return "{start}"
+    if at_first not in [Literal(nothing) for nothing in _NOTHING]:
+        draft.at_first = at_first
+    return str(written(draft, with_it, component, raw))
+
+
+def _not_beyond_now(value: Value) -> Value:
+    """The state, where a manifest takes the earlier of it and now: it lies before now anyway."""
+    if not (isinstance(value, Choice) and isinstance(value.test, Applied)):
+        return value
+    test, branches = value.test, (value.then, value.otherwise)
+    earlier = {"lt": branches, "lteq": branches, "gt": branches[::-1], "gteq": branches[::-1]}
+    if test.values != earlier.get(test.name) or Now() not in branches:
+        return value
+    return next(branch for branch in branches if branch != Now())
+
+
 _ABSENT = ("is none", "is undefined", "not")
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
@@ -210,7 +246,7 @@ def _presence(test: Value) -> bool | None:
     None = it says something else.
     """
     if isinstance(test, Member):
-        return True if test.of in ("token", "interval", "slice") else None
+        return True if test.of in ("token", "interval", "slice", "state") else None
     if not isinstance(test, Applied) or not test.values:
         return None
     inner = _presence(test.values[0])

@@ -526,7 +526,10 @@ CANNOT: list[tuple[str, Data]] = [
         ),
     ),
     ("rename", stream(transformations=[{"type": "KeysToLower"}])),
-    ("state", stream(request_parameters={"q": "{{ stream_state.changed }}"})),
+    (
+        "state",
+        stream(request_parameters={"q": "{{ stream_state.at }}"}, incremental_sync=window()),
+    ),
     ("computed", stream(where="{{ record.a | length > config.size }}")),
     ("component", stream(paginator=pages({"type": "MoonPagination"}))),
     ("paging_computed", stream(paginator=pages(DOUBLED, option("t")))),

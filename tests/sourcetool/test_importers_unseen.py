@@ -3,7 +3,7 @@
 import pytest
 
 from sourcetool.importers.trial import tried
-from tests.sourcetool.manifests import Data, option, pages, stream
+from tests.sourcetool.manifests import Data, option, pages, stream, window
 from tests.sourcetool.test_importers_airbyte import endpoint, made
 
 CLIENT = "{{{{ config.get('app', {{}}).get('{0}', config['{0}']) }}}}"
@@ -96,3 +96,68 @@ def test_a_member_that_is_named_by_one_of_several_parameters() -> None:
     }
     one = stream(transformations=[added]) | {"$parameters": {"name": "media"}}
     assert endpoint(one)["columns"]["url"] == {"type": "string", "path": "urls.media"}
+
+
+FEED = {"start_time_option": None, "end_time_option": None, "step": "P30D"}
+SINCE = "config['since']"
+NOT_BEYOND = "(stream_state.changed if stream_state.changed < now_utc() else now_utc())"
+ISO = "%Y-%m-%dT%H:%M:%SZ"
+DAY = "%Y-%m-%d"
+
+
+@pytest.mark.parametrize(
+    ("jinja", "sent", "floor", "format"),
+    [
+        ("{{ stream_state['changed'] }}", "{start}", None, ISO),
+        ("{{ stream_state.changed if stream_state else '' }}", "{start}", None, ISO),
+        (f"{{{{ stream_state.get('changed', {SINCE}) }}}}", "{start}", "${SHOP_SINCE}", ISO),
+        (f"{{{{ stream_state.changed or {SINCE} }}}}", "{start}", "${SHOP_SINCE}", ISO),
+        (
+            f"{{{{ format_datetime(({SINCE} if stream_state['changed'] is not defined else "
+            f"{NOT_BEYOND}), '{DAY}') }}}}",
+            "{start}",
+            "${SHOP_SINCE}",
+            DAY,
+        ),
+        ("changed > '{{ stream_state.changed }}'", "changed > '{start}'", "${SHOP_SINCE}", ISO),
+    ],
+)
+def test_the_state_of_the_cursor_is_where_the_window_starts(
+    jinja: str, sent: str, floor: str | None, format: str
+) -> None:
+    found = endpoint(stream(request_parameters={"q": jinja}, incremental_sync=window(**FEED)))
+    assert found["request"]["params"] == {"q": sent}
+    assert (found["window"].get("floor"), found["window"]["format"]) == (floor, format)
+    assert found["window"]["end"] == "none"
+    assert "max_s" not in found["window"]
+
+
+@pytest.mark.parametrize(
+    "jinja",
+    [
+        "{{ stream_state.id }}",
+        f"{{{{ stream_state.changed if stream_state.id else {SINCE} }}}}",
+        f"{{{{ {SINCE} if stream_state.changed > {SINCE} else stream_state.changed }}}}",
+        f"{{{{ {NOT_BEYOND.replace('<', '>')} }}}}",
+    ],
+)
+def test_a_state_that_is_more_than_the_cursors_is_left_out(jinja: str) -> None:
+    found = made(stream(request_parameters={"q": jinja}, incremental_sync=window(**FEED)))
+    assert {need.ability for need in found.left_out["things"]} == {"state"}
+
+
+def test_a_stream_without_a_cursor_has_no_state() -> None:
+    sent = {"q": "{{ stream_state.changed }}", "of": "{{ stream_state.at or config['token'] }}"}
+    found = endpoint(stream(request_parameters=sent))
+    assert found["request"]["params"] == {"of": "${SHOP_TOKEN}"}
+    assert "window" not in found
+
+
+def test_a_setting_of_several_types_has_a_sample() -> None:
+    spec: Data = {"properties": {"size": {"type": ["null", "integer"]}}}
+    found = made(
+        stream(request_parameters={"n": "{{ config['size'] }}"}),
+        spec={"connection_specification": spec},
+    )
+    assert found.settings.samples["SHOP_SIZE"] == "1"
+    assert not found.left_out
