@@ -15,7 +15,8 @@ from rich.markup import escape
 
 from pipeline.config import load_source
 from pipeline.decode import DEFAULT_FORMAT
-from pipeline.decode.body_checks import BadBody, error_told
+from pipeline.decode.body_checks import BadBody
+from pipeline.decode.error_words import error_told
 from pipeline.errors import ConfigError, counted, printable
 from pipeline.redaction import contains_secret, redact
 from sourcetool.check import as_asked_for
