@@ -44,6 +44,8 @@ class Draft:
     :ivar slots: members of the partition value and of the window, by their names in Jinja.
     :ivar known: the abilities that the engine has.
     :ivar omitted: columns that are left out, and why; a key or a child that wants one needs it.
+    :ivar objects: members of rows by the names that an added object has for them, by its name: it
+        is no column, and a child may name its members.
     :ivar offset_colon: bounds are written with +00:00 where the format has %z.
     :ivar alone: of a list whose default is one value that stands for all: that value, by its name.
     :ivar untyped: columns of the schema whose types the rows say better: they have other names
@@ -76,6 +78,7 @@ class Draft:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     known: frozenset[str] = KNOWN
     omitted: dict[str, Need] = field(default_factory=dict)
+    objects: dict[str, dict[str, str]] = field(default_factory=dict)
     offset_colon: bool = False
     token_plus: int = 0
     first_tokens: set[str] = field(default_factory=set)

@@ -324,7 +324,10 @@ _METHODS = ("get", "split", "replace", "lower", "upper", "strip")
 
 def column_of(parent: Draft, key: str) -> str:
     """The parent's column of a key, declared if it lies inside another member."""
-    parent.wants_column(key.partition(".")[0])
+    name, _, inner = key.partition(".")
+    if inner in parent.objects.get(name, {}):
+        return column_of(parent, parent.objects[name][inner])
+    parent.wants_column(name)
     if "." not in key:
         return key
     name = plain_column(key)

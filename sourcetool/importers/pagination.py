@@ -236,6 +236,23 @@ def _more(end: Value, page: Value | None = None) -> str | None:
     return f"{'!' if set_at_end else ''}{dotted([str(part) for part in flag.path])}"
 
 
+def _ended(end: Value) -> dict[str, Any] | None:
+    """``paging.more`` for an end at which a member of the response has some value: ``-1``."""
+    if not (isinstance(end, Applied) and end.name in ("eq", "is eq") and len(end.values) == 2):
+        return None
+    for member, last in (end.values, end.values[::-1]):
+        if (
+            isinstance(member, Member)
+            and member.of == "response"
+            and member.path
+            and not _indexed(member)
+            and isinstance(last, Literal)
+            and isinstance(last.value, int | str)
+        ):
+            return {"at": dotted([str(part) for part in member.path]), "ended": last.value}
+    return None
+
+
 def _link_with(value: Value, option: Component | None) -> Member | None:
     """The link out of which a pattern cuts the very parameter that the token goes into."""
     if not (isinstance(value, Applied) and value.name == "|regex_search" and option):
@@ -330,7 +347,7 @@ def _stop(draft: Draft, paging: dict[str, Any], strategy: Component, at: Value) 
         elif flag.of != "headers":
             draft.need("paging_stop", "CursorPagination.stop_condition", raw)
         return
-    if flag is None and (more := _more(value)) is not None:
+    if flag is None and (more := _more(value) or _ended(value)) is not None:
         paging["more"] = more
     elif _is_comparison(value) and reads(value) == {"headers"} and paging["kind"] == "link":
         paging["until_short"] = True  # a member of the link says that no row is behind it
@@ -392,7 +409,4 @@ def _ends_by_itself(value: Value, at: Value) -> bool:
             return True
         flags = [_flag(part) for part in value.values if not _is_comparison(part)]
         return all(flag is not None and _lies_above(flag, at) for flag in flags)
-    if isinstance(value, Applied) and value.name == "eq" and value.values[0] == at:
-        end = value.values[1]
-        return isinstance(end, Literal) and str(end.value).lower() in ("null", "none")
     return isinstance(at, Member) and at.of == "headers"

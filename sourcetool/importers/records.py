@@ -190,13 +190,15 @@ def _added(draft: Draft, path: list[str], added: Component, types: Mapping[str, 
             else:
                 draft.columns[name] = column
         return
+    if (members := _of_members(draft, value)) is not None:
+        draft.objects[name] = members
     if isinstance(value, Literal) or only_settings(value):
         text = written(draft, value, "AddFields.value", raw)
         column = {"type": kind, "value": text}
         draft.column(name, column, "column_constant", "AddFields", name)
         return
     if isinstance(value, Member) and value.of in ("slice", "interval"):
-        _from_around(draft, name, value, raw, types)
+        _from_around(draft, name, value, raw, types if name in types else {**types, name: kind})
         return
     _computed(draft, name, kind, value, raw)
 
@@ -256,6 +258,20 @@ def _guards(test: Value, then: Value) -> bool:
     return then.path[: len(test.path)] == test.path
 
 
+def _of_members(draft: Draft, value: Value) -> dict[str, str] | None:
+    """The paths of an object that is made of members of the row; None if it is none."""
+    if not (isinstance(value, Applied) and value.name == "dict"):
+        return None
+    members: dict[str, str] = {}
+    for name, item in zip(value.values[::2], value.values[1::2], strict=True):
+        of_row = isinstance(item, Member) and item.of == "record" and item.path
+        if not (isinstance(name, Literal) and isinstance(item, Member) and of_row):
+            return None
+        first, *inner = map(str, item.path)
+        members[str(name.value)] = dotted([*_made_of(draft, first), *inner])
+    return members
+
+
 def _made_of(draft: Draft, name: str) -> list[str]:
     """The path to a member of a row, which may be a column that was added before."""
     column = draft.columns.get(name)
@@ -292,7 +308,9 @@ def _from_around(
     else:
         if slot.land is not None:
             slot.land()
-        column = {"type": "string", "from": slot.text.strip("{}")}
+        kind = types.get(name)
+        column = {"type": kind if kind in ("int64", "string") else "string"}
+        column["from"] = slot.text.strip("{}")
         draft.column(name, column, "fanout_columns", "AddFields", name)
 
 

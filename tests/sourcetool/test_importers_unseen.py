@@ -3,7 +3,7 @@
 import pytest
 
 from sourcetool.importers.trial import tried
-from tests.sourcetool.manifests import Data, option, pages, stream, window
+from tests.sourcetool.manifests import Data, children, option, pages, stream, window
 from tests.sourcetool.test_importers_airbyte import endpoint, made
 
 CLIENT = "{{{{ config.get('app', {{}}).get('{0}', config['{0}']) }}}}"
@@ -71,17 +71,22 @@ def test_a_query_that_is_there_if_its_setting_is(path: str, text: str, params: D
     assert (found["path"], found.get("request", {}).get("params")) == (text, params)
 
 
-def test_a_next_page_of_null_is_none() -> None:
-    def one(end: str) -> Data:
-        strategy = {
-            "type": "CursorPagination",
-            "cursor_value": "{{ response.data.next }}",
-            "stop_condition": f"{{{{ response.data.next == '{end}' }}}}",
-        }
-        return stream(paginator=pages(strategy, option("after")))
-
-    assert endpoint(one("null"))["paging"]["next"] == "data.next"
-    assert {need.ability for need in made(one("x")).left_out["things"]} == {"paging_stop"}
+@pytest.mark.parametrize(
+    ("end", "more"),
+    [
+        ("response.data.next == 'null'", {"at": "data.next", "ended": "null"}),
+        ("-1 == response.data.next", {"at": "data.next", "ended": -1}),
+        ("response.state == 'done'", {"at": "state", "ended": "done"}),
+    ],
+)
+def test_a_value_that_means_the_end(end: str, more: Data) -> None:
+    strategy = {
+        "type": "CursorPagination",
+        "cursor_value": "{{ response.data.next }}",
+        "stop_condition": f"{{{{ {end} }}}}",
+    }
+    paging = endpoint(stream(paginator=pages(strategy, option("after"))))["paging"]
+    assert (paging["next"], paging["more"]) == ("data.next", more)
 
 
 def test_a_member_that_is_named_by_one_of_several_parameters() -> None:
@@ -161,3 +166,42 @@ def test_a_setting_of_several_types_has_a_sample() -> None:
     )
     assert found.settings.samples["SHOP_SIZE"] == "1"
     assert not found.left_out
+
+
+def _added(path: str, value: str, **more: str) -> list[Data]:
+    return [{"type": "AddFields", "fields": [{"path": [path], "value": value, **more}]}]
+
+
+def test_a_child_takes_members_of_an_object_that_its_parent_adds() -> None:
+    def votes(team: str) -> Data:
+        pair = _added("pair", f"{{{{ {{'team': {team}, 'comment': record['id']}} }}}}")
+        return stream(
+            path="{{ stream_partition.at.team }}/{{ stream_partition.at.comment }}",
+            partition_router=children(stream("comments", transformations=pair), "pair", "at"),
+        )
+
+    found = endpoint(votes("record['owner']['team']"))
+    assert found["path"] == "{parent.owner_team}/{parent.id}"
+    assert found["parents"] == {"endpoint": "comments", "column": "owner_team"}
+    computed = made(votes("record['owner'] + 1"))
+    assert {need.ability for need in computed.left_out["things"]} == {"computed"}
+
+
+@pytest.mark.parametrize(
+    ("value", "column"),
+    [
+        ("{{ stream_slice.of }}", "int64"),
+        ("{{ stream_slice.parent_slice.top }}", {"type": "int64", "from": "parent.top"}),
+    ],
+)
+def test_a_column_from_the_partition_value_has_the_type_that_is_said(
+    value: str, column: Data | str
+) -> None:
+    inner = stream("inner", partition_router=children(stream("outer"), field="top"),
+                   path="{{ stream_slice.top }}/inner")  # fmt: skip
+    one = stream(
+        transformations=_added("screen", value, value_type="integer"),
+        partition_router=children(inner),
+        path="{{ stream_slice.of }}/things",
+    )
+    assert endpoint(one)["columns"]["screen"] == column
