@@ -117,9 +117,11 @@ def reasons(connectors: Sequence[Connector]) -> list[tuple[str, int, int]]:
     """Each ability that is wanted, in how many streams and connectors; the commonest first."""
     by_stream, by_connector = Counter[str](), Counter[str]()
     for manifest in connectors:
-        lists = [{need.ability for need in needs} for needs in manifest.left_out.values()]
+        lists = [
+            dict.fromkeys(need.ability for need in needs) for needs in manifest.left_out.values()
+        ]
         by_stream.update(ability for abilities in lists for ability in abilities)
-        by_connector.update({ability for abilities in lists for ability in abilities})
+        by_connector.update([*dict.fromkeys(name for abilities in lists for name in abilities)])
     return [(name, n, by_connector[name]) for name, n in by_stream.most_common()]
 
 

@@ -14,11 +14,13 @@ from sourcetool.importers.texts import text_of, written
 from sourcetool.importers.values import (
     Applied,
     Choice,
+    Formatted,
     Joined,
     Literal,
     Member,
     Value,
     only_settings,
+    reads,
 )
 
 _RULES = {
@@ -225,11 +227,23 @@ def _unconverted(draft: Draft, name: str, value: Value) -> tuple[Value, str]:
             value = value.values[0]
         elif isinstance(value, Applied) and value.name in (*_CASTS, "|string", "|tojson", "str"):
             cast, value = _CASTS.get(value.name, cast), value.values[0]
+        elif isinstance(value, Formatted) and (member := _time_of(value)) is not None:
+            draft.doubt(f"{name} is as the API writes it; the manifest writes it as {value.format}")
+            cast, value = "timestamp[iso]", member
         elif isinstance(value, Applied) and value.name == "|trim":
             draft.doubt(f"{name} is as the API has it; the manifest trims blanks around it")
             value = value.values[0]
         else:
             return value, cast
+
+
+def _time_of(value: Formatted) -> Value | None:
+    """The member of a row that a manifest writes as a time of another form; None if it is none."""
+    inner = value.value
+    if isinstance(inner, Applied) and inner.name == ".replace":
+        inner = inner.values[0]
+    whole = value.format.startswith(("%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"))
+    return inner if whole and reads(inner) <= {"record", "settings"} else None
 
 
 def _guards(test: Value, then: Value) -> bool:

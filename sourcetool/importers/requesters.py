@@ -26,6 +26,9 @@ _PLACES = {
 }
 
 
+BOUNDS = ("{start}", "{end}")
+
+
 def put_option(draft: Draft, option: Component, value: Any, component: str) -> None:
     """Put a placeholder where a ``RequestOption`` wants it."""
     place = _PLACES.get(str(option.get("inject_into")))
@@ -34,8 +37,24 @@ def put_option(draft: Draft, option: Component, value: Any, component: str) -> N
         draft.need("paging_place", component, option.get("inject_into") or option.get("type"))
         return
     path = option.get("field_path")
-    name = text_of(draft, option.get("field_name"), component)
-    draft.put(place, [str(part) for part in path] if path else [str(name)], value)
+    names = [str(part) for part in path or [text_of(draft, option.get("field_name"), component)]]
+    if names in ([""], ["None"]):
+        if value in (*BOUNDS, "{limit}"):
+            draft.doubt(f"{component} has no name, so that no request has its {value}")
+        else:
+            draft.need("paging_place", component, "an option without a name")
+        return
+    _note_replaced(draft, (draft.request.get(place) or {}).get(names[-1]), names, value)
+    draft.put(place, names, value)
+
+
+def _note_replaced(draft: Draft, first: Any, names: list[str], value: Any) -> None:
+    """Say that a page's token takes the place of a bound: only the first page's request has it."""
+    if first in BOUNDS and value not in BOUNDS:
+        draft.doubt(
+            f"{names[-1]} is {first} in the manifest's first request, and {value} in those behind: "
+            "the bound is left out, and all rows are read every time"
+        )
 
 
 def request(draft: Draft, requester: Component) -> None:

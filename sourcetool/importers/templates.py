@@ -67,6 +67,9 @@ def _parsed(text: str) -> nodes.Template:
     return _ENVIRONMENT.parse(text)
 
 
+_TO_MS = ("%s", "*", Literal(1000))
+
+
 class _Reader:
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self.parameters = parameters
@@ -196,6 +199,8 @@ class _Reader:
             return Literal(Duration(seconds(values[0].value)))
         if name == "format_datetime" and len(values) > 1 and isinstance(values[1], Literal):
             return Formatted(values[0], str(values[1].value))
+        if name == "timestamp" and len(values) == 1:
+            return Formatted(values[0], "%s")
         if name in ("str_to_datetime", "str") and values:
             return Applied(name, (values[0],)) if _of_row(values[0]) else values[0]
         return Applied(name, (*values, *named.values()))
@@ -213,7 +218,8 @@ class _Reader:
             return Applied(f"|{node.name}", (of,))
         if node.name in ("string", "tojson", "trim", "safe"):
             return of
-        if node.name in ("int", "float") and isinstance(of, Setting | Member):
+        whole = isinstance(of, Formatted) and of.format in ("%s", "%ms")
+        if node.name in ("int", "float") and (whole or isinstance(of, Setting | Member)):
             return of
         return Applied(f"|{node.name}", (of, *values))
 
@@ -253,6 +259,9 @@ class _Reader:
         first, second = self.value(node.left), self.value(node.right)
         if isinstance(first, Now) or isinstance(second, Now):
             return moved(node.operator, first, second)
+        of_time = first.format if isinstance(first, Formatted) else ""
+        if isinstance(first, Formatted) and (of_time, node.operator, second) == _TO_MS:
+            return Formatted(first.value, "%ms")
         if node.operator == "+" and (_is_text(first) or _is_text(second)):
             return Joined((first, second))
         return Applied(node.operator, (first, second))

@@ -131,7 +131,8 @@ def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
     if value.of == "state":
         if draft.stateless:
             return ""
-        if draft.slot_of_state(value.path) is None:
+        of_one_moment = component == "HttpRequester.path"  # a path names one day's rows
+        if of_one_moment or draft.slot_of_state(value.path) is None:
             draft.need("state", component, raw)
         draft.of_state = True
         return "{start}"

@@ -151,6 +151,11 @@ def test_a_state_that_is_more_than_the_cursors_is_left_out(jinja: str) -> None:
     assert {need.ability for need in found.left_out["things"]} == {"state"}
 
 
+def test_a_state_in_a_path_is_no_lower_bound() -> None:
+    found = made(stream(path="on/{{ stream_state.changed }}", incremental_sync=window(**FEED)))
+    assert {need.ability for need in found.left_out["things"]} == {"state"}
+
+
 def test_a_stream_without_a_cursor_has_no_state() -> None:
     sent = {"q": "{{ stream_state.changed }}", "of": "{{ stream_state.at or config['token'] }}"}
     found = endpoint(stream(request_parameters=sent))
@@ -205,3 +210,50 @@ def test_a_column_from_the_partition_value_has_the_type_that_is_said(
         path="{{ stream_slice.of }}/things",
     )
     assert endpoint(one)["columns"]["screen"] == column
+
+
+def test_a_bound_without_a_name_is_in_no_request() -> None:
+    bare = window(end_time_option=None, start_time_option=option("{{ parameters['since'] }}"))
+    one = stream(incremental_sync=bare)
+    assert endpoint(one)["window"] == {"start": "none", "end": "none"}
+    assert "no request has its {start}" in str(made(one).doubts["things"])
+    unnamed = pages({"type": "PageIncrement", "page_size": 2}, option("{{ parameters['page'] }}"))
+    found = made(stream(paginator=unnamed))
+    assert {need.ability for need in found.left_out["things"]} == {"paging_place"}
+
+
+def test_a_token_in_the_place_of_a_bound_is_said() -> None:
+    strategy = {"type": "CursorPagination", "cursor_value": "{{ response.end }}"}
+    one = stream(
+        incremental_sync=window(end_time_option=None), paginator=pages(strategy, option("from"))
+    )
+    assert endpoint(one)["request"]["params"] == {"from": "{token}"}
+    assert "from is {start} in the manifest's first request" in str(made(one).doubts["things"])
+
+
+@pytest.mark.parametrize(
+    ("value", "column", "said"),
+    [
+        ("format_datetime(record['at'].replace('Z', ''), '%Y-%m-%dT%H:%M:%SZ')",
+         {"type": "timestamp[iso]", "path": "at"}, "the manifest writes it as %Y-%m-%dT%H"),
+        ("format_datetime(record.get('at', config['since']), '%Y-%m-%dT%H:%M:%SZ')",
+         {"type": "timestamp[iso]", "path": "at"}, "made is null in rows that lack it"),
+        ("format_datetime(record['at'], '%Y-%m-%d')", None, ""),
+        ("format_datetime(record['at'] + record['zone'], '%Y-%m-%dT%H:%M:%SZ')", None, ""),
+    ],
+)  # fmt: skip
+def test_a_time_that_is_written_otherwise_is_that_time(
+    value: str, column: Data | None, said: str
+) -> None:
+    found = made(stream(transformations=_added("made", f"{{{{ {value} }}}}")))
+    tried(found, "a manifest")
+    assert found.data["endpoints"]["things"]["columns"].get("made") == column
+    assert said in str(found.doubts["things"])
+
+
+def test_a_bound_as_a_number_of_milliseconds() -> None:
+    jql = "updated >= {{ (timestamp(stream_slice.start_time) * 1000)|int }}"
+    bare = window(start_time_option=None, end_time_option=None)
+    found = endpoint(stream(request_parameters={"jql": jql}, incremental_sync=bare))
+    assert found["request"]["params"] == {"jql": "updated >= {start}"}
+    assert found["window"]["format"] == "epoch_ms"
