@@ -1,5 +1,6 @@
 """Paginators: how pages follow each other, and where the next one's name goes."""
 
+import re
 from typing import Any
 
 from sourcetool.importers.draft import Draft
@@ -10,6 +11,8 @@ from sourcetool.importers.texts import text_of
 from sourcetool.importers.values import Applied, Choice, Literal, Member, Value, reads
 
 _UNKNOWN_SIZE = 100
+_OF_PAGES = re.compile("next|token", re.IGNORECASE)
+"""What a member is called that names a page, and no row."""
 _NEXT_LINK = (("link", "next", "url"), ("Link", "next", "url"))
 
 
@@ -276,7 +279,8 @@ def _place(draft: Draft, paging: dict[str, Any], value: Member, *, by_path: bool
     if value.of == "response" and value.path[:-1] == (*filter(None, rows), -1):
         value = Member("last_record", value.path[-1:])
         path = path[-1:]
-    if value.of == "last_record" and path and by_path and not _is_column(draft, path[0]):
+    of_pages = by_path or _OF_PAGES.search(path[-1] if path else "")
+    if value.of == "last_record" and path and of_pages and not _is_column(draft, path[0]):
         value = Member("response", value.path)
         draft.doubt(f"rows have no {'.'.join(path)}: the next page is taken from the response's")
     if value.of == "response" and path and not _indexed(value):

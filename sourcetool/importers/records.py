@@ -58,6 +58,8 @@ def select(draft: Draft, retriever: Component) -> None:
         draft.need("rows_nested", "DpathExtractor.field_path", ".".join(parts))
     if "format" in draft.data:
         parts = []
+    if unlikely := [part for part in parts if set("\"'\n") & set(part)]:
+        draft.doubt(f"an API may have no member {unlikely[0]!r}: rows would always be none")
     if parts:
         draft.data["rows"] = dotted(parts)
         draft.data["rows_may_lack"] = True

@@ -23,6 +23,10 @@ from sourcetool.importers.values import (
 _COMPUTED = (Applied, Choice, Formatted)
 
 
+_REPEATED = ("HttpRequester.request_parameters", "HttpRequester.request_body_data")
+"""Where a list is one parameter for each of its items."""
+
+
 def text_of(draft: Draft, raw: Any, component: str) -> Any:
     """The YAML's text for a text of the manifest; None = it is left out.
 
@@ -51,6 +55,8 @@ def written(draft: Draft, value: Value, component: str, raw: Any) -> Any:
         return _derived(draft, value, component, raw)
     if isinstance(value, Member):
         return _member(draft, value, component, raw)
+    if isinstance(value, Applied) and value.name == "list" and component in _REPEATED:
+        return [written(draft, item, component, raw) for item in value.values]
     if isinstance(value, Formatted):
         return _instant(draft, value, component, raw)
     if isinstance(value, Choice):

@@ -257,3 +257,33 @@ def test_a_bound_as_a_number_of_milliseconds() -> None:
     found = endpoint(stream(request_parameters={"jql": jql}, incremental_sync=bare))
     assert found["request"]["params"] == {"jql": "updated >= {start}"}
     assert found["window"]["format"] == "epoch_ms"
+
+
+@pytest.mark.parametrize("alone", ["", " if next_page_token is none else ''"])
+def test_a_parameter_that_is_a_list_of_both_bounds(alone: str) -> None:
+    both = f"{{{{ [stream_interval['start_time'], stream_interval['end_time']]{alone} }}}}"
+    bare = window(start_time_option=None, end_time_option=None)
+    strategy = {"type": "CursorPagination", "cursor_value": "{{ response.next }}"}
+    one = stream(
+        request_parameters={"at[]": both, "sort": "at"},
+        incremental_sync=bare,
+        paginator=pages(strategy, option("after")),
+    )
+    found = endpoint(one)["request"]
+    assert found["params"] == {"at[]": ["{start}", "{end}"], "sort": "at", "after": "{token}"}
+    assert found.get("with_token") == (["sort", "after"] if alone else None)
+
+
+@pytest.mark.parametrize(
+    ("member", "paging"), [("nextPageToken", {"next": "nextPageToken"}), ("at", {"last": "at"})]
+)
+def test_a_token_that_rows_do_not_have_is_the_responses(member: str, paging: Data) -> None:
+    strategy = {"type": "CursorPagination", "cursor_value": f"{{{{ last_record['{member}'] }}}}"}
+    found = endpoint(stream(paginator=pages(strategy, option("after"))))["paging"]
+    assert paging.items() <= found.items()
+
+
+def test_rows_at_a_path_that_is_no_member_are_a_doubt() -> None:
+    one = stream(rows=['"response", "hooks"\n'])
+    assert "rows would always be none" in str(made(one).doubts["things"])
+    assert "always be none" not in str(made(stream()).doubts["things"])
