@@ -180,6 +180,18 @@ def server_time(headers: Mapping[str, str]) -> datetime | None:
     return http_date(headers.get("date", ""))
 
 
+RETRY_AFTER: Final = ("retry-after", "retry-after-ms", "x-ms-retry-after-ms")
+"""Headers of a response that say when to come back: RFC 9110's, OpenAI's, Azure's."""
+
+
+def names_a_wait(headers: Mapping[str, str]) -> bool:
+    """Whether a response says when to come back.
+
+    :param headers: names in lower case.
+    """
+    return any(name in headers for name in RETRY_AFTER)
+
+
 def http_date(text: str) -> datetime | None:
     """An instant as HTTP writes it (RFC 9110, 5.6.7), in UTC; None if it is none."""
     try:

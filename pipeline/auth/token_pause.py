@@ -14,6 +14,7 @@ import httpx
 
 from pipeline.auth.base import AuthContext
 from pipeline.errors import RateLimited, TokenThrottled, counted
+from pipeline.messages import names_a_wait
 
 log = logging.getLogger("headrace.auth")
 LONGEST_PAUSE_S: Final = 300.0
@@ -83,6 +84,6 @@ class TokenPause:
 def throttled(response: httpx.Response) -> TokenThrottled | None:
     """The error of a response that refuses a request for a token as one too many."""
     status = response.status_code
-    if status == 429 or (status == 503 and "retry-after" in response.headers):
+    if status == 429 or (status == 503 and names_a_wait(response.headers)):
         return TokenThrottled(f"the token endpoint responded with {status} (too many requests)")
     return None

@@ -26,7 +26,9 @@ class RateHeadersConfig(Model):
         None, description="requests that are allowed; slows the budget down if it is lower"
     )
     interval: str | None = Field(
-        None, description="in which time they are allowed: seconds, or with a unit (1s, 5m)"
+        None,
+        description="in which time they are allowed: seconds (milliseconds if its "
+        "name ends so), or with a unit (1s, 5m)",
     )
     interval_s: float | None = Field(
         None, gt=0, le=86_400 * 31, description="the same, where no header says it"

@@ -41,7 +41,7 @@ from pipeline.errors import (
     cut_bytes,
 )
 from pipeline.http.rate_limit_headers import number_in
-from pipeline.messages import Body, HttpResponse
+from pipeline.messages import Body, HttpResponse, names_a_wait
 
 
 class ResponseKind(Enum):
@@ -86,7 +86,7 @@ def classify(
         return ResponseKind.EMPTY if status == 204 else ResponseKind.OK
     if status == 304:
         return ResponseKind.NOT_MODIFIED
-    has_wait = "retry-after" in headers
+    has_wait = names_a_wait(headers)
     is_used_up = rate is not None and _is_used_up(headers, rate.remaining)
     if (
         status == 429
@@ -132,7 +132,7 @@ def asks_to_wait(headers: Mapping[str, str], meanings: ResponsesConfig, body: Bo
     Only for a 2xx with an error: some APIs send ``Retry-After`` with every response, and rows may
     have any words.
     """
-    return "retry-after" in headers or _says(body, meanings.throttled_text)
+    return names_a_wait(headers) or _says(body, meanings.throttled_text)
 
 
 def is_dead_token(meanings: ResponsesConfig, body: Body) -> bool:

@@ -14,6 +14,9 @@ duration                          ``17s``, ``6m0s``, ``1.5 min``, ``0:01:30``, I
 date (RFC 9110) or ISO 8601       ``Thu, 05 Nov 2026 13:01:30 GMT``, ``2026-11-05T13:01:30Z``
 ================================  ==============================================================
 
+A number without a unit is in milliseconds if the header's name ends so (``retry-after-ms``,
+``x-interval-milliseconds``): ``seconds_of``.
+
 An instant is read by the clock of the API, which the ``Date`` of the same response shows: the two
 clocks may be hours apart.
 
@@ -39,7 +42,7 @@ from typing import Final
 
 from pipeline.config.limits import RateHeadersConfig
 from pipeline.config.source import Source
-from pipeline.messages import server_time
+from pipeline.messages import RETRY_AFTER, server_time
 from pipeline.ratelimit import Budget
 from pipeline.ratelimit.reservation import MAX_BLOCK_S
 
@@ -150,12 +153,15 @@ class RateLimitListener:
         self._budget.throttled(wait_s)
 
     def _warn_of_wait(self, headers: Mapping[str, str]) -> None:
-        text = headers.get("retry-after", "").strip()
-        if text:
+        for name in RETRY_AFTER:
+            text = headers.get(name, "").strip()
+            if not text:
+                continue
+            unit = "milliseconds" if is_in_ms(name) else "seconds"
             self._warn(
-                "retry-after",
-                f"`Retry-After` is {text[:60]!r}, which is no time to come. Expected seconds or a "
-                "date in the future; Headrace waits by `limits.throttle_wait_s`, and longer each "
+                name,
+                f"`{name.title()}` is {text[:60]!r}, which is no time to come. Expected {unit} or "
+                "a date in the future; Headrace waits by `limits.throttle_wait_s`, and longer each "
                 "time that the API refuses again",
             )
 
@@ -172,10 +178,17 @@ def _now() -> datetime:
 def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime] = _now) -> float | None:
     """Seconds of ``Retry-After`` (RFC 9110, 10.2.3), at most a day; None: no time that is to come.
 
-    Other forms than a number and a date are read as well (``wait_in``).
+    Other forms than a number and a date are read as well (``wait_in``), and its kin in
+    milliseconds: where ``Retry-After`` is that wait in whole seconds, the precise one holds; where
+    they say different waits, the longest.
     """
-    wait_s = wait_in(headers.get("retry-after", ""), headers, now, surely=True)
-    return None if wait_s is None or wait_s <= 0 else min(wait_s, MAX_BLOCK_S)
+    waits = {name: wait_in(name, headers, now, surely=True) for name in RETRY_AFTER}
+    to_come = {name: wait_s for name, wait_s in waits.items() if wait_s is not None and wait_s > 0}
+    precise = max((wait_s for name, wait_s in to_come.items() if is_in_ms(name)), default=None)
+    longest = max(to_come.values(), default=None)
+    if precise is None or longest is None:
+        return None if longest is None else min(longest, MAX_BLOCK_S)
+    return min(precise if longest - precise < WHOLE_S else longest, MAX_BLOCK_S)
 
 
 def quota_left(
@@ -187,7 +200,7 @@ def quota_left(
     if quota := structured(headers.get(rate.remaining.lower(), "")):
         return math.floor(quota[0]), quota[1]
     remaining = _number(headers, rate.remaining)
-    reset_s = wait_in(headers.get(rate.reset.lower(), ""), headers, now)
+    reset_s = wait_in(rate.reset, headers, now)
     if reset_s is not None and not math.isfinite(reset_s):
         reset_s = None
     return (
@@ -234,10 +247,11 @@ def unread(
     text = headers.get(rate.reset.lower(), "").strip()
     remaining, reset_s = quota_left(headers, rate, now)
     if text and reset_s is None:
+        unit = "milliseconds" if is_in_ms(rate.reset) else "seconds"
         misfits.append(
             (
                 rate.reset,
-                f"`{rate.reset}` is {text[:60]!r}, expected seconds, a duration such as 17s, or an "
+                f"`{rate.reset}` is {text[:60]!r}, expected {unit}, a duration such as 17s, or an "
                 "instant; not heeded",
             )
         )
@@ -261,9 +275,14 @@ def reset_unit(reset: float) -> str:
 
 
 def odd_unit(headers: Mapping[str, str], rate: RateHeadersConfig | None) -> str | None:
-    """The warning on a reset that is not in the unit of ``reset_is``; None if it is."""
-    reset = None if rate is None else _number(headers, rate.reset)
-    if rate is None or reset is None or not reset or reset_unit(reset) == rate.reset_is:
+    """The warning on a reset that is not in the unit of ``reset_is``; None if it is.
+
+    A header whose name says milliseconds is in none that ``reset_is`` could say.
+    """
+    if rate is None or is_in_ms(rate.reset):
+        return None
+    reset = _number(headers, rate.reset)
+    if reset is None or not reset or reset_unit(reset) == rate.reset_is:
         return None
     return (
         f"`{rate.reset}` is {reset:.0f}, which can't be {rate.reset_is} as "
@@ -280,7 +299,8 @@ def advertised_limit(
     requests, per_s = _number(headers, rate.limit), rate.interval_s
     if rate.interval is not None:
         text = headers.get(rate.interval.lower(), "").strip()
-        per_s = number_in(text) if duration_in(text) is None else duration_in(text)
+        per_s = duration_in(text)
+        per_s = seconds_of(rate.interval, text) if per_s is None else per_s
     if requests is None or requests <= 0 or per_s is None or not per_s > 0:
         return None
     if requests < 1:  # half a request a second is one in two
@@ -306,18 +326,36 @@ _ISO: Final = re.compile(r"P(?=[\dT])(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d
 _CLOCK: Final = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d\d(?:\.\d+)?)")
 _EPOCHS: Final = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 """From which number on an epoch has so many units a second."""
+_IN_MS: Final = re.compile(r"[-_](?:ms|millis|milliseconds?)$", re.IGNORECASE)
 _UNIT_S: Final = {"ms": 0.001, "mi": 60.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
+def is_in_ms(name: str) -> bool:
+    """Whether a header's name says that its number is in milliseconds.
+
+    >>> is_in_ms("X-Interval-Milliseconds"), is_in_ms("reset_ms"), is_in_ms("x-items")
+    (True, True, False)
+    """
+    return _IN_MS.search(name) is not None
+
+
+def seconds_of(name: str, text: str) -> float | None:
+    """The number of a header in seconds, whichever unit its name says."""
+    number = number_in(text)
+    return number / 1000 if number is not None and is_in_ms(name) else number
+
+
 def wait_in(
-    text: str, headers: Mapping[str, str], now: Callable[[], datetime], *, surely: bool = False
+    name: str, headers: Mapping[str, str], now: Callable[[], datetime], *, surely: bool = False
 ) -> float | None:
     """Seconds from now that a header names, also if they are over; None: it names none.
 
-    :param headers: of the same response, names in lower case.
+    :param name: of the header.
+    :param headers: of the response, names in lower case.
     :param surely: an instant has come only when the second after it has.
     """
-    number = number_in(text)
+    text = headers.get(name.lower(), "")
+    number = seconds_of(name, text)
     if number is not None and (abs(number) < 1e9 or math.isinf(number)):
         return number
     if number is not None:

@@ -344,6 +344,29 @@ def test_retry_after(text: str, wait_s: float | None) -> None:
     assert retry_after_s({"retry-after": text}, lambda: NOW) == wait_s
 
 
+@pytest.mark.parametrize(
+    ("precise", "whole", "wait_s"),
+    [
+        ("1500", None, 1.5),
+        ("1500", "2", 1.5),
+        ("1500", "1", 1.5),
+        ("200", "0", 0.2),
+        ("0", "2", 2.0),
+        ("soon", "2", 2.0),
+        ("2", "30", 30.0),
+        ("30000", "2", 30.0),
+        ("999999999", None, 86_400.0),
+        (f"{NOW.timestamp() * 1000 + 1500:.0f}", None, 1.5),
+    ],
+)
+@pytest.mark.parametrize("name", ["retry-after-ms", "x-ms-retry-after-ms"])
+def test_retry_after_in_milliseconds(
+    name: str, precise: str, whole: str | None, wait_s: float
+) -> None:
+    headers = {name: precise} | ({} if whole is None else {"retry-after": whole})
+    assert retry_after_s(headers, lambda: NOW) == pytest.approx(wait_s)
+
+
 @given(st.text(max_size=40), st.text(max_size=20))
 def test_headers_of_any_kind_are_survived(first: str, second: str) -> None:
     headers = {"retry-after": first, "x-ratelimit-remaining": first, "x-ratelimit-reset": second}
@@ -424,6 +447,7 @@ def test_a_wait_of_hours_ends_the_request_with_that_wait(caplog: pytest.LogCaptu
         (429, {}, ResponseKind.THROTTLED),
         (503, {}, ResponseKind.RETRY),
         (503, {"retry-after": "1"}, ResponseKind.THROTTLED),
+        (503, {"retry-after-ms": "900"}, ResponseKind.THROTTLED),
         (599, {}, ResponseKind.RETRY),
     ],
 )

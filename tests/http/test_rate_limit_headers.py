@@ -44,6 +44,29 @@ def test_the_limit_that_the_api_says(
     )
 
 
+@pytest.mark.parametrize("name", ["X-Reset-Ms", "x_reset_millis", "X-RESET-MILLISECONDS"])
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [
+        ("4000", 4.0),
+        ("2592000000", 2_592_000.0),
+        (f"{NOW.timestamp() * 1000 + 4000:.0f}", 4.0),
+        ("4000ms", 4.0),
+        ("1.5s", 1.5),
+        ("1m30s", 90.0),
+    ],
+)
+def test_a_header_whose_name_says_milliseconds(name: str, text: str, wait_s: float) -> None:
+    rate = RateHeadersConfig(remaining="x-left", reset=name, limit="x-limit", interval=name)
+    headers = {"x-left": "0", name.lower(): text, "x-limit": "100"}
+    assert quota_left(headers, rate, lambda: NOW) == (0, pytest.approx(wait_s))
+    assert odd_unit(headers, rate) is None
+    if wait_s < 1000 and len(text) < 12:
+        assert advertised_limit(headers, rate) == (100, wait_s)
+    seconds = RateHeadersConfig(reset="x-items")
+    assert quota_left({"x-items": "40"}, seconds, lambda: NOW) == (None, 40.0)
+
+
 @pytest.mark.parametrize(
     ("text", "left", "reset_s"),
     [
