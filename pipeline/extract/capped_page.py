@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.config.endpoint import Endpoint
+from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
 from pipeline.messages import Body, HttpResponse
 from pipeline.pagination.link import next_target
@@ -19,7 +20,9 @@ from pipeline.pagination.link import next_target
 _TOTAL: Final = re.compile(
     r"(@?odata\.count|count|hits|matches|results_?count|total|(total|full|overall|filtered)_?(count"
     r"|results|items|rows|records|elements|hits|size|entries)|num_?found|numberOfRecords"
-    r"|record_?count|x-total(-count|-results|-items|-records)?|total-count|x-count)",
+    r"|record_?count|found|(items|results|rows|records)_?(found|matched|available)"
+    r"|num_?(items|results|rows|records|hits)|nb_?hits"
+    r"|x-total(-count|-results|-items|-records)?|total-count|x-count)",
     re.IGNORECASE,
 )
 _PAGES: Final = re.compile(
@@ -41,6 +44,15 @@ _NEXT: Final = re.compile(
     r"|bookmark|scroll_?id|x-next(-page|-cursor|-token)?|x-continuation(-token)?)",
     re.IGNORECASE,
 )
+_REMARK: Final = re.compile(r"message|msg|notes?|notice|warnings?|info(rmation)?|details?", re.I)
+_CUT: Final = re.compile(
+    r"\b(limited|restricted|truncated|capped|clamped|shortened) (to|at|after)\b|\btruncated\b"
+    r"|\bonly (the )?(first|last|latest|newest|most recent)\b|\bshowing\b.{1,40}\bof\b"
+    r"|\bmore (items|results|rows|records|data|matches|pages)\b.{0,20}\b(available|exist|found)\b"
+    r"|\btoo many (items|results|rows|records|matches)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Remarks beside the rows by which an API says that it left some out."""
 _COMMON: Final = frozenset(
     {20, 25, 30, 40, 50, 60, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000, 1024}
 )
@@ -49,6 +61,7 @@ AS_A_PAGE: Final = "as many as a page of several may have"
 """The reason that is no more than a hint: a number of rows."""
 _RANGE: Final = re.compile(r"\s*\w*\s*(\d+)-(\d+)/(\d+)\s*")
 _DEEPEST: Final = 4
+_LONGEST_REMARK: Final = 500
 _MOST_BYTES: Final = 32 * 2**20
 _REMEDY: Final = (
     "Check: 1. whether the API has pages: name them in `paging`; 2. if this is all there is: say "
@@ -106,6 +119,8 @@ def looks_capped(
     further = next((name for name, value in members if _goes_on(name, value)), None)
     if further is not None:
         return f"the response says that there is more (`{further}`). {_REMEDY}"
+    if (remark := next((m for m in members if _says_cut(*m)), None)) is not None:
+        return f"the response says `{remark[0]}`: {shorten(remark[1])}. {_REMEDY}"
     if next_target(headers.get("link", "")):
         return f"the response names a next page (`Link`). {_REMEDY}"
     if status == 206:
@@ -114,6 +129,14 @@ def looks_capped(
     if rows >= 10 and (rows in numbers or rows in _COMMON or rows % 1000 == 0):
         return f"{rows:,} rows came, {AS_A_PAGE}. {_REMEDY}"
     return None
+
+
+def _says_cut(name: str, value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and _REMARK.fullmatch(name) is not None
+        and _CUT.search(value[:_LONGEST_REMARK]) is not None
+    )
 
 
 def leaves(values: Iterable[object]) -> Iterator[object]:

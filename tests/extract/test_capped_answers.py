@@ -58,7 +58,26 @@ def test_what_stands_beside_the_rows_is_believed(beside: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     "beside",
     [
+        {"message": "Results limited to 7 rows"},
+        {"meta": {"note": "window clamped to 30 days"}},
+        {"warning": "Showing first 7 of 60 results"},
+        {"info": "Too many results: only the first 7 are returned"},
+        {"notice": "More results are available"},
+    ],
+)
+def test_a_remark_that_rows_were_left_out_is_believed(beside: dict[str, Any]) -> None:
+    said = looks_capped(7, body(**beside), {}, ())
+    assert said is not None
+    assert "the response says" in said
+    assert "`whole: true`" in said
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
         {},
+        {"message": "7 results", "note": "Times are limited in precision"},
+        {"found": 7, "available": True},
         {"next": None},
         {"next": ""},
         {"has_more": False},
