@@ -45,14 +45,22 @@ _NEXT: Final = re.compile(
     re.IGNORECASE,
 )
 _REMARK: Final = re.compile(r"message|msg|notes?|notice|warnings?|info(rmation)?|details?", re.I)
+_ROWS: Final = "(items|results?|rows|records|matches|output|response|list|window|range)"
 _CUT: Final = re.compile(
-    r"\b(limited|restricted|truncated|capped|clamped|shortened) (to|at|after)\b|\btruncated\b"
-    r"|\bonly (the )?(first|last|latest|newest|most recent)\b|\bshowing\b.{1,40}\bof\b"
-    r"|\bmore (items|results|rows|records|data|matches|pages)\b.{0,20}\b(available|exist|found)\b"
-    r"|\btoo many (items|results|rows|records|matches)\b",
+    rf"\b{_ROWS}\b.{{0,20}}\b(limited|restricted|capped|clamped|shortened) (to|at|after) (the )?"
+    r"(\d|first|last|latest|newest)"
+    rf"|\b{_ROWS}\b.{{0,20}}\btruncated\b|\btruncated {_ROWS}\b|^\W*truncated\W*$"
+    r"|\bonly (the )?(first|last|latest|newest|most recent) [\d,]+\b"
+    rf"|\bmore {_ROWS}\b.{{0,20}}\b(available|exist|found)\b|\bthere are more {_ROWS}\b"
+    rf"|\btoo many {_ROWS}\b"
+    rf"|\b(limit|maximum)\b.{{0,20}}\b{_ROWS}\b.{{0,20}}\b(reached|exceeded)\b",
     re.IGNORECASE | re.DOTALL,
 )
 """Remarks beside the rows by which an API says that it left some out."""
+_SHOWN: Final = re.compile(
+    r"\b(?:showing|displaying)\b\D{0,20}(?:\d[\d,]*\s*(?:-|–|to)\s*)?(\d[\d,]*)\s+of\s+(\d[\d,]*)",
+    re.IGNORECASE,
+)
 _COMMON: Final = frozenset(
     {20, 25, 30, 40, 50, 60, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000, 1024}
 )
@@ -132,11 +140,17 @@ def looks_capped(
 
 
 def _says_cut(name: str, value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and _REMARK.fullmatch(name) is not None
-        and _CUT.search(value[:_LONGEST_REMARK]) is not None
-    )
+    if not (isinstance(value, str) and _REMARK.fullmatch(name)):
+        return False
+    text = value[:_LONGEST_REMARK]
+    if _CUT.search(text):
+        return True
+    shown = _SHOWN.search(text)
+    return shown is not None and _number(shown[1]) < _number(shown[2])
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
 
 
 def leaves(values: Iterable[object]) -> Iterator[object]:
