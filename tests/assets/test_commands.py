@@ -151,7 +151,7 @@ def test_an_interrupt_does_not_wait_for_s3(fresh: Project, api: Emulator, s3: S3
         try:
             wait_for(lambda: proxy.broken["put"], log=log)
             run.send_signal(signal.SIGINT)
-            assert run.wait(60) == 1
+            assert run.wait(150) == 1  # on a busy machine; all tries take longer
         finally:
             run.kill()
             run.wait()
