@@ -26,6 +26,7 @@ _CODES = """exit codes:
 example:
   ./headrace load igdb/games --days 2026-11-01...2026-11-07"""
 _WIDTH = 80
+_LAKE_SETTING = "HEADRACE_LAKE"
 _SETTINGS_FILES = {
     "`make ui`": UI_STATE / "env",
     "`python -m examples.shop`": STATE / "shop" / "env",
@@ -45,16 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(args)
     except (HeadraceError, LocalError) as error:
-        print(f"headrace: {error}{_settings_here()}", file=sys.stderr)
+        print(f"headrace: {error}{_settings_here(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
         return 0
 
 
-def _settings_here() -> str:
-    """Where a shell gets the settings of a lake on this machine, while it has none."""
-    if os.environ.get("HEADRACE_LAKE", "").strip():
+def _settings_here(error: Exception) -> str:
+    """Where a shell gets the lake's setting on this machine, if the error is that it has none."""
+    if os.environ.get(_LAKE_SETTING, "").strip() or _LAKE_SETTING not in str(error):
         return ""
     files = [
         f"`. {file.relative_to(ROOT)}` sets it for {server}"

@@ -28,7 +28,7 @@ from pipeline.lake.drop import (
 )
 from pipeline.lake.paths import is_segment
 from pipeline.lake.stores.base import ObjectStore
-from pipeline.partitions import SCHEMES
+from pipeline.partitions.base import is_key_of_any
 
 _COLUMNS = ("endpoint", "partitions", "first", "last", "rows", "size", "complete up to", "staged")
 _LEFT = {"endpoint", "first", "last", "complete up to"}
@@ -160,28 +160,11 @@ def _chosen(lake: ObjectStore, what: str, days: str | None) -> list[PartitionSta
     chosen = [each for name in _endpoints(lake, what) for each in states(lake, *name, first, last)]
     if days and not chosen:
         for key in (first, last):
-            _refuse_no_partition(key)
+            if not is_key_of_any(key):
+                raise ReadRefused(
+                    f"--days names `{key}`: expected a partition such as `2026-11-01`"
+                )
     return chosen
-
-
-def _refuse_no_partition(key: str) -> None:
-    """A key that no scheme has. The lake doesn't say which scheme an endpoint's partitions have.
-
-    :raises ReadRefused: no scheme has such a key.
-    """
-    examples = []
-    for kind, scheme_type in SCHEMES:
-        try:
-            scheme = scheme_type(kind=kind)
-        except ValueError:  # one that needs more than its name
-            return
-        try:
-            scheme.parse(key)
-        except ValueError:
-            examples.append(f"`{scheme.key(scheme.floor(datetime(2026, 11, 1)))}`")  # noqa: DTZ001
-        else:
-            return
-    raise ReadRefused(f"--days names `{key}`: expected a partition such as {' or '.join(examples)}")
 
 
 def _refuse_in_use(partitions: Collection[PartitionState], *, staged: bool) -> None:

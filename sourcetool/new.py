@@ -16,7 +16,7 @@ from rich.markup import escape
 from pipeline.config import load_source
 from pipeline.decode import DEFAULT_FORMAT
 from pipeline.decode.body_checks import BadBody
-from pipeline.decode.error_words import error_told
+from pipeline.decode.error_words import reason_for_no_rows
 from pipeline.errors import ConfigError, counted, printable
 from pipeline.redaction import contains_secret, redact
 from sourcetool.check import as_asked_for
@@ -98,7 +98,7 @@ def _guess(body: Any, response: httpx.Response, proposal: Proposal) -> Guess:
     try:
         return guess(body, response.headers, proposal.visible())
     except ValueError:
-        error = error_told(body, ("rows",))
+        error = reason_for_no_rows(body, ("rows",))
         if error is None:
             raise
         words = " ".join(str(error[1]).split())[:200]

@@ -53,7 +53,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.decode import exact_path, inferred_columns
 from pipeline.decode.body_checks import BadBody, ConversionCounts
-from pipeline.decode.error_words import Told
+from pipeline.decode.error_words import NoRowsReason
 from pipeline.decode.inferred_columns import InferredColumns
 from pipeline.decode.row_selection import Row
 from pipeline.decode.shape import Shape
@@ -163,7 +163,7 @@ class Decoder(ABC):
             )
         self.format.check(body)
 
-    def error_told(self, body: Body, *, messages: bool) -> Told | None:
+    def reason_for_no_rows(self, body: Body, *, messages: bool) -> NoRowsReason | None:
         """The member of a body without rows that says why it has none: an error, or not ready yet.
 
         For formats whose bodies have more than rows in them; others have none.

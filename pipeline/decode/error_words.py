@@ -80,7 +80,7 @@ _LONGEST: Final = 500
 """Characters of a text that are looked at."""
 
 
-class Told(NamedTuple):
+class NoRowsReason(NamedTuple):
     """A member that says why there are no rows. :ivar later: they are still being made."""
 
     name: str
@@ -88,15 +88,17 @@ class Told(NamedTuple):
     later: bool = False
 
 
-def error_told(body: object, rows: Sequence[str], *, messages: bool = True) -> Told | None:
+def reason_for_no_rows(
+    body: object, rows: Sequence[str], *, messages: bool = True
+) -> NoRowsReason | None:
     """The member of a body without rows that says that there is an error, or that the rows are not
     ready; None if there is none.
 
-    >>> error_told({"status": "error", "message": "upstream timeout", "data": None}, ["data"])
-    Told(name='message', value='upstream timeout', later=False)
-    >>> error_told({"status": "ok", "message": "no records found", "data": []}, ["data"])
-    >>> error_told({"state": "processing", "data": []}, ["data"])
-    Told(name='state', value='processing', later=True)
+    >>> reason_for_no_rows({"status": "error", "message": "upstream timeout"}, ["data"])
+    NoRowsReason(name='message', value='upstream timeout', later=False)
+    >>> reason_for_no_rows({"status": "ok", "message": "no records found", "data": []}, ["data"])
+    >>> reason_for_no_rows({"state": "processing", "data": []}, ["data"])
+    NoRowsReason(name='state', value='processing', later=True)
 
     :param rows: the path to the rows.
     :param messages: a message alone counts as an error, too.
@@ -130,31 +132,31 @@ def _levels(body: object, rows: Sequence[str]) -> Iterator[_Level]:
         value, prefix = value.get(part), f"{prefix}{part}."
 
 
-def _sure(level: _Level) -> Told | None:
+def _sure(level: _Level) -> NoRowsReason | None:
     prefix, members, passed = level
     for name, value in members.items():
         plain = _plain(name)
         if name in passed:
             continue
         if plain in _ERROR and not _is_nothing(value):
-            return Told(f"{prefix}{name}", value)
+            return NoRowsReason(f"{prefix}{name}", value)
         if plain in _SUCCESS and (value is False or _text(value).lower() in ("false", "no", "0")):
-            return Told(f"{prefix}{name}", value)
+            return NoRowsReason(f"{prefix}{name}", value)
         if plain in _STATUS and _means_failure(value):
-            return Told(f"{prefix}{name}", value)
+            return NoRowsReason(f"{prefix}{name}", value)
     return None
 
 
-def _not_ready(level: _Level) -> Told | None:
+def _not_ready(level: _Level) -> NoRowsReason | None:
     prefix, members, passed = level
     for name, value in members.items():
         of_status = name not in passed and _plain(name) in _STATUS and isinstance(value, str)
         if of_status and _NOT_READY.fullmatch(_text(value)[:_LONGEST]):
-            return Told(f"{prefix}{name}", value, later=True)
+            return NoRowsReason(f"{prefix}{name}", value, later=True)
     return None
 
 
-def _message(level: _Level) -> Told | None:
+def _message(level: _Level) -> NoRowsReason | None:
     prefix, members, passed = level
     succeeded = any(
         _plain(name) in (_STATUS | _SUCCESS) - {"type"} and _means_success(value)
@@ -172,8 +174,14 @@ def _message(level: _Level) -> Told | None:
         if not text or _FINE.fullmatch(text):
             continue
         if _COMPLAINT.search(text) or not (is_note or succeeded):
-            return Told(f"{prefix}{name}", value)
+            return NoRowsReason(f"{prefix}{name}", value)
     return None
+
+
+def is_remark(name: str) -> bool:
+    """Whether a member of this name is what an API writes to a person: a message, or an aside."""
+    plain = _plain(name)
+    return plain in _NOTE or _MESSAGE.fullmatch(plain) is not None
 
 
 def _is_nothing(value: object) -> bool:

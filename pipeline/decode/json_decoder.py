@@ -35,7 +35,7 @@ from pipeline.decode.body_checks import (
     clean_utf8,
     refuse_other_format,
 )
-from pipeline.decode.error_words import Told, error_told
+from pipeline.decode.error_words import NoRowsReason, reason_for_no_rows
 from pipeline.decode.exact_json import TooDeep
 from pipeline.decode.row_selection import Row, SelectedRows, rows_in
 from pipeline.decode.shape import NoObject, Shape, extra_in, pruned, table_of
@@ -123,10 +123,10 @@ class JsonDecoder(Decoder):
             raise self.broken("the body is nested over 1,000 levels deep") from None
         return self.finished(table, extras, conversions.with_those_of(converted), items)
 
-    def error_told(self, body: Body, *, messages: bool) -> Told | None:
+    def reason_for_no_rows(self, body: Body, *, messages: bool) -> NoRowsReason | None:
         counts = ConversionCounts()
         value = exact_json.parse(clean_utf8(body, counts), counts)
-        return error_told(value, self.shape.rows.path, messages=messages)
+        return reason_for_no_rows(value, self.shape.rows.path, messages=messages)
 
     @property
     def reads_together(self) -> bool:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.decode import exact_json
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import ConversionCounts
-from pipeline.decode.error_words import Told
+from pipeline.decode.error_words import NoRowsReason
 from pipeline.decode.inferred_columns import map_items
 from pipeline.decode.json_decoder import JsonDecoder, JsonFormat
 from pipeline.decode.row_misfits import RowsMisfit
@@ -175,8 +175,8 @@ class NestedTablesDecoder(Decoder):
         except ContractBroken:  # `read` says of which page
             return None
 
-    def error_told(self, body: Body, *, messages: bool) -> Told | None:
-        return self._decoder.error_told(body, messages=messages)
+    def reason_for_no_rows(self, body: Body, *, messages: bool) -> NoRowsReason | None:
+        return self._decoder.reason_for_no_rows(body, messages=messages)
 
     def _with_lists(self, page: DecodedPage) -> DecodedPage:
         for lists in self._lists.values():

@@ -7,7 +7,7 @@ is there is known, the first check is the line of YAML that reads it.
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pipeline.decode.error_words import error_told
+from pipeline.decode.error_words import reason_for_no_rows
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken, numbered
 
@@ -38,7 +38,7 @@ class RowsMisfit(Exception):
         if self.expected is not None:
             problem = f"expected {self.expected}{place}, but {problem}"
         words = [w for w in ERROR_WORDS if w in body] if isinstance(body, dict) else []
-        reason = None if words else error_told(body, where.split("."))
+        reason = None if words else reason_for_no_rows(body, where.split("."))
         if words and isinstance(body, dict):
             problem += f"; the API says: {shorten(body[words[0]], 200)}"
         elif reason is not None:

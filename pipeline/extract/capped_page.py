@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.config.endpoint import Endpoint
+from pipeline.decode.error_words import is_remark
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
 from pipeline.messages import Body, HttpResponse
@@ -44,7 +45,6 @@ _NEXT: Final = re.compile(
     r"|bookmark|scroll_?id|x-next(-page|-cursor|-token)?|x-continuation(-token)?)",
     re.IGNORECASE,
 )
-_REMARK: Final = re.compile(r"message|msg|notes?|notice|warnings?|info(rmation)?|details?", re.I)
 _ROWS: Final = "(items|results?|rows|records|matches|output|response|list|window|range)"
 _CUT: Final = re.compile(
     rf"\b{_ROWS}\b.{{0,20}}\b(limited|restricted|capped|clamped|shortened) (to|at|after) (the )?"
@@ -140,7 +140,7 @@ def looks_capped(
 
 
 def _says_cut(name: str, value: object) -> bool:
-    if not (isinstance(value, str) and _REMARK.fullmatch(name)):
+    if not (isinstance(value, str) and is_remark(name)):
         return False
     text = value[:_LONGEST_REMARK]
     if _CUT.search(text):

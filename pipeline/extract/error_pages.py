@@ -43,7 +43,7 @@ def refuse_error(
             f"The API sent an error in a {status}: `{ok_when.at}` is {shorten(value, 200)}, "
             f"expected {success} (`ok_when`)"
         )
-        if beside := decoder.error_told(response.body, messages=messages):
+        if beside := decoder.reason_for_no_rows(response.body, messages=messages):
             sentence += f"; `{beside.name}` is {shorten(beside.value, 200)}"
         _raise_error(sentence, answers, response)
     if page.table.num_rows:
@@ -53,7 +53,7 @@ def refuse_error(
             "the API responded with 202 (accepted) and no rows, which may not be ready yet: "
             "`answers: {empty: [202]}`, if it means none"
         )
-    beside = decoder.error_told(response.body, messages=messages)
+    beside = decoder.reason_for_no_rows(response.body, messages=messages)
     if beside is None or _is_of_request(endpoint, beside.value):
         return
     name, value = beside.name, shorten(beside.value, 200)

@@ -55,7 +55,7 @@ _TAIL: Final = (
     "cursor lies before its safety margin, materialize this partition again"
 )
 _NO_UTF8: Final = (
-    "{:,} characters that are no UTF-8 came, and stand in the rows as U+FFFD: the API writes "
+    "characters that are no UTF-8 came ({:,}), and stand in the rows as U+FFFD: the API writes "
     "another charset, and its Content-Type does not name it. Ask its operator to name it there"
 )
 _LONGEST_LIST: Final = 300

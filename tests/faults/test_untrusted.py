@@ -221,7 +221,7 @@ def test_text_that_is_no_unicode(odd: tuple[Odd, str], lake: Lake, tmp_path: Pat
     odd[0].body = b'[{"id": "1", "t": "a\\ud800b"}, {"id": "2", "t": "a\xffb"}]'
     manifest = tried(odd, lake, tmp_path).manifest
     assert manifest.rows == 2
-    assert "1 characters that are no UTF-8 came" in manifest.notes.warning
+    assert "characters that are no UTF-8 came (1)" in manifest.notes.warning
     assert [row["t"] for row in rows_of(lake)] == ["a\ufffdb", "a\ufffdb"]
 
 
