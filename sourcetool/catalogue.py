@@ -117,12 +117,11 @@ def reasons(connectors: Sequence[Connector]) -> list[tuple[str, int, int]]:
     """Each ability that is wanted, in how many streams and connectors; the commonest first."""
     by_stream, by_connector = Counter[str](), Counter[str]()
     for manifest in connectors:
-        lists = [
-            dict.fromkeys(need.ability for need in needs) for needs in manifest.left_out.values()
-        ]
-        by_stream.update(ability for abilities in lists for ability in abilities)
-        by_connector.update([*dict.fromkeys(name for abilities in lists for name in abilities)])
-    return [(name, n, by_connector[name]) for name, n in by_stream.most_common()]
+        sets = [{need.ability for need in needs} for needs in manifest.left_out.values()]
+        by_stream.update(ability for abilities in sets for ability in abilities)
+        by_connector.update(set().union(*sets))
+    rows = [(name, n, by_connector[name]) for name, n in by_stream.items()]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def totals(connectors: Sequence[Connector]) -> dict[str, int]:

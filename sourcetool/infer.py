@@ -230,8 +230,8 @@ def _paging(inferred: Guess, body: Any, headers: Mapping[str, str]) -> None:
         if begin == "1":
             inferred.paging["first"] = 1
         inferred.doubts.append(
-            "are rows sorted by the key? Then say overlap: true and leave order: none out: that "
-            "proves that none is lost"
+            "are rows sorted by the key? If so, set overlap: true and remove order: none: pages "
+            "that overlap prove that no row is lost"
         )
     elif (first := _put(inferred, NUMBERS, "{page}")) is not None:
         number = {"first": int(first == "1")}

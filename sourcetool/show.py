@@ -1,5 +1,5 @@
-"""What a command has to say, for a person and for a program: a refusal, or what was seen of an API,
-the verdict first, then what it rests on.
+"""A refusal, or what a command has seen of an API, for a person and for a program: the verdict
+first, then what it rests on.
 """
 
 from collections import Counter

@@ -50,7 +50,7 @@ ABILITIES: dict[str, Ability] = {
         "an increasing number as the cursor, of each parent or not in the request"
     ),
     "window_formats": Ability("bounds of the window in two formats in one request"),
-    "window_format": Ability("bounds of the window in microseconds since 1970"),
+    "window_microseconds": Ability("bounds of the window in microseconds since 1970"),
     "window_months": Ability("bounds of the window in whole months or years"),
     "window_slices": Ability("a request for each step of the window, whose rows don't say when"),
     # Requests

@@ -1,5 +1,6 @@
 """Authenticators: who asks. Settings are named; what one says beside them is never filled."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sourcetool.credentials import SHORTEST
@@ -181,22 +182,22 @@ def _client_in_header(
     ]
     both = (client[0], Literal(":"), client[1])
     for name, raw in headers.items():
-        value = read_template(raw, draft.parameters)
-        parts = value.values if isinstance(value, Joined) else ()
-        encoded = parts[-1] if len(parts) == 2 and parts[0] == Literal("Basic ") else None
-        of = encoded.values[0] if isinstance(encoded, Applied) and encoded.values else None
-        if (
-            isinstance(encoded, Applied)
-            and encoded.name in ("|base64encode", "base64encode")
-            and isinstance(of, Joined)
-            and len(of.values) == len(both)
-            and all(map(_same, of.values, both))
-        ):
+        value, low = read_template(raw, draft.parameters), str(name).lower()
+        if low == "authorization" and _is_basic(value, both):
             auth["client_auth"] = "basic"
-        elif str(name).lower() not in ("accept", "content-type") or (
-            str(name).lower() == "content-type" and value != Literal(_FORM)
-        ):
+        elif low != "accept" and (low, value) != ("content-type", Literal(_FORM)):
             draft.need("auth_computed", "OAuthAuthenticator.refresh_request_headers", name)
+
+
+def _is_basic(value: Value, both: Sequence[Value]) -> bool:
+    """Whether a header is ``Basic`` and the client, in base64."""
+    parts = value.values if isinstance(value, Joined) else ()
+    if len(parts) != 2 or parts[0] != Literal("Basic ") or not isinstance(parts[1], Applied):
+        return False
+    encoded = parts[1].name in ("|base64encode", "base64encode") and parts[1].values
+    plain = parts[1].values[0] if encoded else None
+    of = plain.values if isinstance(plain, Joined) else ()
+    return len(of) == len(both) and all(map(_same, of, both))
 
 
 def _same(first: Value, second: Value) -> bool:

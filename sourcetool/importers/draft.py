@@ -13,6 +13,11 @@ from sourcetool.importers.settings import SettingNames
 from sourcetool.importers.values import Value
 
 STATE = "stream_state"
+BOUNDS = ("{start}", "{end}")
+BY_COMMA = "|join"
+"""The name of a list of partition values by comma, behind that of the list."""
+ABOVE = "parent_slice"
+"""The member of a partition value that is the one which its parent's rows were read for."""
 EMPTY = re.compile(r"\$\{\w+:-\}")
 """A setting that is nothing by default."""
 _MAY_LACK = re.compile(r"(?<!\$)\{[a-z]|\$\{\w+:-\}")
@@ -152,9 +157,8 @@ class Draft:
         self.put(place, [name], value)
 
     def slot_of(self, path: tuple[Any, ...]) -> Slot | None:
-        """The placeholder of a member of the partition value; one of a parent has its own."""
-        named = ".".join(map(str, path))
-        return self.slots.get(named) or self.slots.get(named.replace("parent_slice.", ""))
+        """The placeholder of a member of the partition value, or of its parent's."""
+        return self.slots.get(".".join(map(str, path)))
 
     def slot_of_state(self, path: tuple[Any, ...]) -> Slot | None:
         """The placeholder of the state of the cursor; none of another member of the state."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sourcetool.importers.draft import Draft, Slot, free_name, needed
+from sourcetool.importers.draft import ABOVE, BY_COMMA, Draft, Slot, free_name, needed
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.requesters import put_option
 from sourcetool.importers.templates import read_template
@@ -18,10 +18,6 @@ from sourcetool.importers.texts import text_of
 from sourcetool.importers.values import Choice, Literal, Setting
 
 ParentOf = Callable[[Component], "Parent"]
-BY_COMMA = "|join"
-"""The name of a list of partition values by comma, behind that of the list."""
-ABOVE = "parent_slice"
-"""The member of a partition value that is the one which its parent's rows were read for."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +48,9 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, *, with_cursor
     several = len(varying) > 1
     if several:
         draft.need("fanout_product", "partition_router", len(varying))
-    for router in routers:
-        kind = str(router.get("type", "")).removesuffix("Config")
-        group: int | None = None
-        if kind == "GroupingPartitionRouter":
-            group, router = _group_of(draft, router)
-            kind = str(router.get("type", "")).removesuffix("Config")
+    for outer in routers:
+        group, router = _group_of(draft, outer)
+        kind = _kind_of(router)
         if kind == "ListPartitionRouter":
             _from_list(draft, router, str(stream), several=several)
         elif kind == "SubstreamPartitionRouter":
@@ -72,10 +65,18 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, *, with_cursor
             _put_in_groups(draft, router, group, several=several)
 
 
-def _group_of(draft: Draft, router: Component) -> tuple[int, Component]:
-    """How many values one request is for, and the router that has the values."""
-    size = text_of(draft, router.get("group_size"), "GroupingPartitionRouter.group_size")
-    return int(size), router.get("underlying_partition_router") or {}
+def _kind_of(router: Component) -> str:
+    return str(router.get("type", "")).removesuffix("Config")
+
+
+def _group_of(draft: Draft, router: Component) -> tuple[int | None, Component]:
+    """How many values one request is for, and the router that has the values; None: no groups."""
+    if _kind_of(router) != "GroupingPartitionRouter":
+        return None, router
+    size = str(text_of(draft, router.get("group_size"), "GroupingPartitionRouter.group_size"))
+    if not size.isdigit():
+        draft.need("fanout_group", "GroupingPartitionRouter.group_size", router.get("group_size"))
+    return int(size) if size.isdigit() else None, router.get("underlying_partition_router") or {}
 
 
 def _put_in_groups(draft: Draft, router: Component, size: int, *, several: bool) -> None:

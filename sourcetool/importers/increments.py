@@ -124,7 +124,7 @@ def _window(draft: Draft, sync: Component) -> dict[str, Any]:
         pattern = pattern.replace("%z", "+00:00")
     bounds = draft.placeholders() & {"start", "end"}
     if bounds and pattern == "%epoch_microseconds":
-        draft.need("window_format", "DatetimeBasedCursor.datetime_format", pattern)
+        draft.need("window_microseconds", "DatetimeBasedCursor.datetime_format", pattern)
     elif bounds and pattern not in (*_EPOCHS, "iso") and not _DAYS.search(pattern):
         draft.need("window_months", "DatetimeBasedCursor.datetime_format", pattern)
     window: dict[str, Any] = {"format": _EPOCHS.get(pattern, pattern)}
@@ -190,8 +190,8 @@ def _bounds(draft: Draft, sync: Component, window: dict[str, Any], used: set[str
         if "end" not in used:
             # Where the API has all rows from there on, those beyond a step are dropped.
             draft.doubt(
-                "each step is requested by its start alone (window.max_s): leave it out, if the "
-                "API has all rows from {start} on"
+                "each step is requested by its start alone, and its length is window.max_s: remove "
+                "window.max_s, if the API returns all rows from {start} on"
             )
     if floor := _floor(draft, sync):
         window["floor"] = floor
@@ -207,11 +207,12 @@ def _from_state(draft: Draft, sync: Component, window: dict[str, Any]) -> None:
         return
     if floor := _floor(draft, sync):
         window["floor"] = floor
-    start = sync.get("start_datetime")
-    raw = start.get("datetime") if isinstance(start, dict) else start
     first = draft.at_first
-    if first is not None and _instant(first) != _instant(read_template(raw, draft.parameters)):
-        draft.doubt("without a state the manifest begins elsewhere than at its start_datetime")
+    if first is not None and _instant(first) != _instant(_moment_of(draft, sync, "start_datetime")):
+        draft.doubt(
+            "without a state the manifest begins elsewhere than at its start_datetime, which is "
+            "window.floor here: check window.floor"
+        )
 
 
 def _texts(part: Any) -> list[str]:
@@ -232,10 +233,15 @@ def _length(draft: Draft, sync: Component, member: str, remedy: str) -> int | No
     return length_s
 
 
+def _moment_of(draft: Draft, sync: Component, member: str) -> Value:
+    """``start_datetime`` or ``end_datetime``: a text, or an object that has one."""
+    moment = sync.get(member)
+    raw = moment.get("datetime") if isinstance(moment, dict) else moment
+    return read_template(raw, draft.parameters)
+
+
 def _floor(draft: Draft, sync: Component) -> str | None:
-    start = sync.get("start_datetime")
-    raw = start.get("datetime") if isinstance(start, dict) else start
-    value = _instant(read_template(raw, draft.parameters))
+    value = _instant(_moment_of(draft, sync, "start_datetime"))
     if isinstance(value, Literal) and value.value:
         return str(value.value)
     if isinstance(value, Setting):
@@ -257,8 +263,7 @@ def _note_ends(draft: Draft, sync: Component) -> None:
                 draft.doubt(f"{member}.{name} is left out: {' '.join(str(bounds[name]).split())}")
     end = sync.get("end_datetime")
     raw = end.get("datetime") if isinstance(end, dict) else end
-    value = read_template(raw, draft.parameters)
-    written = written_moment(value)
+    written = written_moment(_moment_of(draft, sync, "end_datetime"))
     of_now = written is not None and not written[0].before_m
     if raw and not of_now:
         text = " ".join(str(raw).split())

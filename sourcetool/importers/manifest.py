@@ -11,6 +11,9 @@ from typing import Any
 
 import yaml
 
+from sourcetool.importers.templates import read_template
+from sourcetool.importers.values import Value
+
 Component = dict[str, Any]
 
 _TYPES = {
@@ -183,11 +186,14 @@ def _by_state(stream: Component) -> list[Component]:
     return [changes | {CHOSEN: [note]}] if isinstance(changes, dict) else []
 
 
-def _url(stream: Component) -> list[Any]:
+def _url(stream: Component) -> list[Value]:
+    """The address of a stream, with its parameters put in: two streams may share the text."""
     retriever = stream.get("retriever")
     requester = retriever.get("requester") if isinstance(retriever, dict) else None
     parts = requester if isinstance(requester, dict) else {}
-    return [str(parts.get(name) or "").strip("/") for name in ("url", "url_base", "path")]
+    given = stream.get("$parameters") or {}
+    texts = [str(parts.get(name) or "").strip("/") for name in ("url", "url_base", "path")]
+    return [read_template(text, given) for text in texts]
 
 
 class _Resolver:

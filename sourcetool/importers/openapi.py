@@ -284,7 +284,9 @@ def _parents(
 def _key(operation: Operation, names: list[str]) -> str | None:
     by_low = {name.lower(): name for name in names}
     plural = operation.name.rpartition("_")[2]
-    ones = [plural.removesuffix("s"), plural.removesuffix("es"), f"{plural.removesuffix('ies')}y"]
+    ones = [plural.removesuffix(ending) for ending in ("s", "es")]
+    if plural.endswith("ies"):
+        ones.append(f"{plural.removesuffix('ies')}y")
     above = {name.lower() for name in re.findall(r"\{([^}]+)\}", operation.path)}
     of_one = [n for word in ones for n in (f"{word}_id", f"{word}id") if n not in above]
     for wanted in (*_KEYS[:3], *of_one, *_KEYS[3:]):

@@ -181,41 +181,50 @@ def _by_sum(
     known = by_page or isinstance(added, Member) or (isinstance(added, Literal) and _rows(added))
     if not known:
         draft.need("paging_computed", "CursorPagination.cursor_value", strategy["cursor_value"])
+    paging: dict[str, Any] = {"kind": "page", "limit": limit, "first": 1}
     if by_page:
-        draft.data["paging"] = {"kind": "page", "limit": limit, "first": 1}
         draft.doubt("pages are taken for numbered from 1: the manifest adds 1 to the page's number")
     else:
-        draft.data["paging"] = {"kind": "offset", "limit": limit, "overlap": False}
+        paging = {"kind": "offset", "limit": limit, "overlap": False}
         draft.data["order"] = "none"
+    draft.data["paging"] = paging
     placeholder = "{page}" if by_page else "{offset}"
     if option is None:
         _from_text(draft, placeholder, "CursorPagination")
     else:
         put_option(draft, option, placeholder, "CursorPagination")
-    if "limit" in draft.data["paging"] and draft.data["paging"]["kind"] != "none":
-        _end_of_numbers(draft.data["paging"], strategy, draft, value)
+    if draft.data["paging"] is paging:  # else the first page alone is read
+        _end_of_numbers(draft, strategy, value)
 
 
 def _rows(added: Literal) -> bool:
     return isinstance(added.value, int) and added.value > 1
 
 
-def _end_of_numbers(
-    paging: dict[str, Any], strategy: Component, draft: Draft, next_one: Applied
-) -> None:
-    """What a manifest's end says of the rows in all, or of whether a page follows."""
-    end = read_template(strategy.get("stop_condition"), draft.parameters)
-    for part in _alternatives(end):
-        if (more := _more(part, next_one.values[0])) is not None:
+def _end_of_numbers(draft: Draft, strategy: Component, next_one: Applied) -> None:
+    """Take the count, or whether a page follows, from the end of pages that are counted."""
+    paging, page = draft.data["paging"], next_one.values[0]
+    of_rows = paging["kind"] == "offset"
+    for part in _alternatives(read_template(strategy.get("stop_condition"), draft.parameters)):
+        if (more := _more(part, page)) is not None:
             paging.setdefault("more", more)
-        elif (
-            paging["kind"] == "offset"
-            and isinstance(part, Applied)
-            and part.name in ("gteq", "lteq", "eq")
-        ):
-            for first, second in (part.values, part.values[::-1]):
-                if first == next_one and isinstance(second, Member) and second.of == "response":
-                    paging.setdefault("total", dotted([str(name) for name in second.path]))
+        elif of_rows and (total := _count(part, next_one)) is not None:
+            paging.setdefault("total", total)
+        elif not (isinstance(part, Literal) or _is_empty_page(part) or _flag(part) == page):
+            draft.doubt(
+                "the manifest's stop_condition is left out: pages end here at an empty one; if the "
+                "API counts its rows or its pages, name the count: paging.total, paging.pages"
+            )
+
+
+def _count(end: Value, reached: Value) -> str | None:
+    """The path of the count that an end compares with: ``reached >= response.count``."""
+    if not (isinstance(end, Applied) and end.name in ("eq", "gteq", "lteq")):
+        return None
+    first, second = end.values[::-1] if end.name == "lteq" else end.values
+    if end.name == "eq" and second == reached:
+        first, second = second, first
+    return _in_response(second) if first == reached else None
 
 
 def _alternatives(value: Value) -> list[Value]:
@@ -225,35 +234,38 @@ def _alternatives(value: Value) -> list[Value]:
     return [value]
 
 
-def _more(end: Value, page: Value | None = None) -> str | None:
-    """``paging.more`` for an end that a flag of the response says: ``!`` if it is set.
+def _more(end: Value, page: Value | None = None) -> str | dict[str, Any] | None:
+    """``paging.more`` of an end that a member of the response says; ``!`` before a flag.
 
     :param page: the number of a page, which may be 0.
     """
-    if isinstance(end, Applied) and end.name in ("is true", "eq") and _is_member(end.values[0]):
-        end = end.values[0] if end.values[1:] in ((), (Literal(True),)) else end
-    set_at_end = isinstance(end, Member)
-    flag = end if isinstance(end, Member) else _flag(end)
-    if flag is None or flag == page or flag.of != "response" or not flag.path or _indexed(flag):
+    member, last = _ending(end)
+    at = _in_response(member)
+    if at is None or member == page:
         return None
-    return f"{'!' if set_at_end else ''}{dotted([str(part) for part in flag.path])}"
+    if isinstance(last, bool):
+        return f"!{at}" if last else at
+    return {"at": at, "ended": last}
 
 
-def _ended(end: Value) -> dict[str, Any] | None:
-    """``paging.more`` for an end at which a member of the response has some value: ``-1``."""
-    if not (isinstance(end, Applied) and end.name in ("eq", "is eq") and len(end.values) == 2):
+def _ending(end: Value) -> tuple[Value, bool | int | str]:
+    """The member that an end looks at, and its value there: True for a flag that is set."""
+    if (flag := _flag(end)) is not None:
+        return flag, False
+    if isinstance(end, Applied) and end.name == "is true":
+        return end.values[0], True
+    if isinstance(end, Applied) and end.name in ("eq", "is eq") and len(end.values) == 2:
+        for member, last in (end.values, end.values[::-1]):
+            if isinstance(last, Literal) and isinstance(last.value, bool | int | str):
+                return member, last.value
+    return end, True
+
+
+def _in_response(value: Value) -> str | None:
+    """The path of a member of the response; None for anything else, and below a list."""
+    if not (isinstance(value, Member) and value.of == "response" and value.path):
         return None
-    for member, last in (end.values, end.values[::-1]):
-        if (
-            isinstance(member, Member)
-            and member.of == "response"
-            and member.path
-            and not _indexed(member)
-            and isinstance(last, Literal)
-            and isinstance(last.value, int | str)
-        ):
-            return {"at": dotted([str(part) for part in member.path]), "ended": last.value}
-    return None
+    return None if _indexed(value) else dotted([str(part) for part in value.path])
 
 
 def _link_with(value: Value, option: Component | None) -> Member | None:
@@ -346,12 +358,12 @@ def _stop(draft: Draft, paging: dict[str, Any], strategy: Component, at: Value) 
             paging["next"] = dotted([str(part) for part in flag.path])
             draft.doubt(f"the next page is taken from {paging['next']}, which the end looks at")
             return
-        if flag.of == "response" and flag.path and not _indexed(flag):
-            paging["more"] = dotted([str(part) for part in flag.path])
+        if (at_flag := _in_response(flag)) is not None:
+            paging["more"] = at_flag
         elif flag.of != "headers":
             draft.need("paging_stop", "CursorPagination.stop_condition", raw)
         return
-    if flag is None and (more := _more(value) or _ended(value)) is not None:
+    if flag is None and (more := _more(value)) is not None:
         paging["more"] = more
     elif _is_comparison(value) and reads(value) == {"headers"} and paging["kind"] == "link":
         paging["until_short"] = True  # a member of the link says that no row is behind it

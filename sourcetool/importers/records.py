@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.model import split_path
-from sourcetool.importers.draft import Draft
+from sourcetool.importers.draft import ABOVE, BOUNDS, Draft
 from sourcetool.importers.fanout import land_partition_value
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.moments import written_moment
 from sourcetool.importers.pagination import dotted
 from sourcetool.importers.templates import CASTS, read_template
-from sourcetool.importers.texts import text_of, written
+from sourcetool.importers.texts import members_of, text_of, written
 from sourcetool.importers.values import (
     Applied,
     Choice,
@@ -59,7 +59,9 @@ def select(draft: Draft, retriever: Component) -> None:
     if "format" in draft.data:
         parts = []
     if unlikely := [part for part in parts if set("\"'\n") & set(part)]:
-        draft.doubt(f"an API may have no member {unlikely[0]!r}: rows would always be none")
+        draft.doubt(
+            f"an API may have no member {unlikely[0]!r}: rows would always be none; correct rows"
+        )
     if parts:
         draft.data["rows"] = dotted(parts)
         draft.data["rows_may_lack"] = True
@@ -202,7 +204,7 @@ def _added(draft: Draft, path: list[str], added: Component, types: Mapping[str, 
         draft.column(name, column, "column_constant", "AddFields", name)
         return
     if isinstance(value, Member) and value.of in ("slice", "interval"):
-        _from_around(draft, name, value, raw, types if name in types else {**types, name: kind})
+        _from_around(draft, name, value, raw, {name: types.get(name) or kind})
         return
     _computed(draft, name, kind, value, raw)
 
@@ -276,16 +278,13 @@ def _guards(test: Value, then: Value) -> bool:
 
 def _of_members(draft: Draft, value: Value) -> dict[str, str] | None:
     """The paths of an object that is made of members of the row; None if it is none."""
-    if not (isinstance(value, Applied) and value.name == "dict"):
-        return None
-    members: dict[str, str] = {}
-    for name, item in zip(value.values[::2], value.values[1::2], strict=True):
-        of_row = isinstance(item, Member) and item.of == "record" and item.path
-        if not (isinstance(name, Literal) and isinstance(item, Member) and of_row):
+    found: dict[str, str] = {}
+    for name, item in (members_of(value) or {}).items():
+        if not (isinstance(item, Member) and item.of == "record" and item.path):
             return None
         first, *inner = map(str, item.path)
-        members[str(name.value)] = dotted([*_made_of(draft, first), *inner])
-    return members
+        found[name] = dotted([*_made_of(draft, first), *inner])
+    return found or None
 
 
 def _made_of(draft: Draft, name: str) -> list[str]:
@@ -311,9 +310,9 @@ def _unquoted(value: Value) -> Value:
 def _from_around(
     draft: Draft, name: str, value: Member, raw: Any, types: Mapping[str, str]
 ) -> None:
-    field = ".".join(str(part) for part in value.path if part != "parent_slice")
+    field = ".".join(str(part) for part in value.path if part != ABOVE)
     slot = draft.slot_of(value.path)
-    if field in ("start_time", "end_time") or (slot and slot.text in ("{start}", "{end}")):
+    if field in ("start_time", "end_time") or (slot and slot.text in BOUNDS):
         bound = "start" if "start" in field or (slot and slot.text == "{start}") else "end"
         column = {"type": "timestamp[iso]", "from": f"window.{bound}"}
         draft.column(name, column, "column_window", "AddFields", name)

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from pipeline.config.request import PLACEHOLDER
-from sourcetool.importers.draft import EMPTY, Draft
+from sourcetool.importers.draft import BOUNDS, EMPTY, Draft
 from sourcetool.importers.literals import (
     is_filled,
     path_without_secrets,
@@ -26,9 +26,6 @@ _PLACES = {
 }
 
 
-BOUNDS = ("{start}", "{end}")
-
-
 def put_option(draft: Draft, option: Component, value: Any, component: str) -> None:
     """Put a placeholder where a ``RequestOption`` wants it."""
     place = _PLACES.get(str(option.get("inject_into")))
@@ -40,16 +37,19 @@ def put_option(draft: Draft, option: Component, value: Any, component: str) -> N
     names = [str(part) for part in path or [text_of(draft, option.get("field_name"), component)]]
     if names in ([""], ["None"]):
         if value in (*BOUNDS, "{limit}"):
-            draft.doubt(f"{component} has no name, so that no request has its {value}")
+            draft.doubt(f"the option of {component} has no name, and no request has its {value}")
         else:
             draft.need("paging_place", component, "an option without a name")
         return
-    _note_replaced(draft, (draft.request.get(place) or {}).get(names[-1]), names, value)
+    _note_replaced(draft, place, names, value)
     draft.put(place, names, value)
 
 
-def _note_replaced(draft: Draft, first: Any, names: list[str], value: Any) -> None:
+def _note_replaced(draft: Draft, place: str, names: list[str], value: Any) -> None:
     """Say that a page's token takes the place of a bound: only the first page's request has it."""
+    first: Any = draft.request.get(place)
+    for name in names:
+        first = first.get(name) if isinstance(first, dict) else None
     if first in BOUNDS and value not in BOUNDS:
         draft.doubt(
             f"{names[-1]} is {first} in the manifest's first request, and {value} in those behind: "
@@ -141,29 +141,32 @@ def _path(draft: Draft, requester: Component) -> None:
     draft.base_url = _without_user(draft)
 
 
+_QUERY = re.compile(r"([^?]*)(\?[\w\[\]]+=)")
+
+
 def _optional_query(draft: Draft, raw: Any, component: str) -> str | None:
-    """A path whose query is there if its setting is: a parameter that may be empty, and lacks then.
+    """A path with one parameter that is there if its setting is: an empty one is not sent.
 
     None if it is anything else.
     """
     value = read_template(raw, draft.parameters)
-    if not (isinstance(value, Choice) and isinstance(value.test, Setting) and _query(value.then)):
+    if not (isinstance(value, Choice) and isinstance(value.test, Setting)):
         return None
-    setting = draft.settings.variable_of(value.test.path)
-    with_it, without = (
-        str(written(draft, part, component, raw)) for part in (value.then, value.otherwise)
-    )
-    path, _, query = with_it.partition("?")
-    ways = (f"${{{setting}}}", f"${{{setting}:-}}")
-    if path != without or not query or any(v not in ways for v in in_query(query).values()):
+    leaves: list[Value] = [Literal(""), Literal(""), *_leaves(value.then)]
+    *path, last, setting = leaves
+    query = _QUERY.fullmatch(str(last.value)) if isinstance(last, Literal) else None
+    if query is None or not isinstance(setting, Setting) or setting.path != value.test.path:
         return None
-    return with_it.replace(ways[0], ways[1])
+    if _leaves(Joined((*path, Literal(query[1])))) != _leaves(value.otherwise):
+        return None
+    draft.settings.text(setting.path)
+    variable = draft.settings.variable_of(setting.path)
+    return f"{written(draft, value.otherwise, component, raw)}{query[2]}${{{variable}:-}}"
 
 
-def _query(value: Value) -> bool:
-    """Whether a text has a query."""
-    texts = value.values if isinstance(value, Joined) else ()
-    return any(isinstance(part, Literal) and "?" in str(part.value) for part in texts)
+def _leaves(value: Value) -> list[Value]:
+    """The parts of a text, without empty ones."""
+    return [part for part in value.parts() if not isinstance(part, Joined) and part != Literal("")]
 
 
 def _without_user(draft: Draft) -> str:

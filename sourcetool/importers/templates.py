@@ -67,9 +67,6 @@ def _parsed(text: str) -> nodes.Template:
     return _ENVIRONMENT.parse(text)
 
 
-_TO_MS = ("%s", "*", Literal(1000))
-
-
 class _Reader:
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self.parameters = parameters
@@ -259,8 +256,8 @@ class _Reader:
         first, second = self.value(node.left), self.value(node.right)
         if isinstance(first, Now) or isinstance(second, Now):
             return moved(node.operator, first, second)
-        of_time = first.format if isinstance(first, Formatted) else ""
-        if isinstance(first, Formatted) and (of_time, node.operator, second) == _TO_MS:
+        times_1000 = node.operator == "*" and second == Literal(1000)
+        if times_1000 and isinstance(first, Formatted) and first.format == "%s":
             return Formatted(first.value, "%ms")
         if node.operator == "+" and (_is_text(first) or _is_text(second)):
             return Joined((first, second))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sourcetool.importers.draft import Draft
+from sourcetool.importers.draft import ABOVE, BOUNDS, BY_COMMA, Draft
 from sourcetool.importers.moments import placeholder, written_moment
 from sourcetool.importers.templates import read_template
 from sourcetool.importers.values import (
@@ -86,11 +86,10 @@ def _operation(draft: Draft, value: Applied, component: str, raw: Any) -> str | 
 def _by_comma(value: Applied) -> Member | None:
     """The values of a group of partition values, by comma."""
     parts = {"|join": value.values, ".join": value.values[::-1]}.get(value.name, ())
-    if len(parts) != 2 or parts[1] != Literal(","):
+    of = parts[0] if len(parts) == 2 and parts[1] == Literal(",") else None
+    if not (isinstance(of, Member) and of.of == "slice"):
         return None
-    of = parts[0]
-    grouped = isinstance(of, Member) and of.of == "slice"
-    return Member("slice", (*of.path, "|join")) if grouped and isinstance(of, Member) else None
+    return Member("slice", (*of.path, BY_COMMA))
 
 
 def _is_token_or_zero(value: Value) -> bool:
@@ -113,7 +112,7 @@ def _derived(draft: Draft, value: Value, component: str, raw: Any) -> str:
 
 
 def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
-    path = tuple(part for part in value.path if part != "parent_slice")
+    path = tuple(part for part in value.path if part != ABOVE)
     if value.of in ("slice", "interval") and path:
         slot = draft.slot_of(value.path)
         if slot is not None:
@@ -121,7 +120,7 @@ def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
                 draft.need(slot.ability, component, raw)
             if slot.land is not None:
                 slot.land()
-            draft.of_slices |= slot.text in ("{start}", "{end}")
+            draft.of_slices |= slot.text in BOUNDS
             return slot.text
     if value.of == "interval" and path in (("start_time",), ("end_time",)):
         draft.of_slices = True
@@ -150,7 +149,7 @@ def _instant(draft: Draft, value: Formatted, component: str, raw: Any) -> str:
     inner = value.value
     if isinstance(inner, Member):
         text = _member(draft, inner, component, raw)
-        if text in ("{start}", "{end}"):
+        if text in BOUNDS:
             draft.window_formats.add(value.format)
             return text
     if "now" in reads(value) and reads(value) <= {"now", "settings"}:
@@ -158,7 +157,7 @@ def _instant(draft: Draft, value: Formatted, component: str, raw: Any) -> str:
         return "{now}"
     if isinstance(inner, Choice) and reads(inner) & {"interval", "state"}:
         text = written(draft, inner, component, raw)
-        if text in ("{start}", "{end}"):
+        if text in BOUNDS:
             draft.window_formats.add(value.format)
             return str(text)
     draft.need("computed", component, raw)
@@ -291,7 +290,7 @@ def _by_page(draft: Draft, first: Value, later: Value, component: str, raw: Any)
 
 def _with_token(first: Value, later: Value) -> dict[str, Value] | None:
     """The members of a body to which later pages add no more than their token; else None."""
-    at_first, behind = _members(first), _members(later)
+    at_first, behind = members_of(first), members_of(later)
     if at_first is None or behind is None:
         return None
     added = {name for name in behind if name not in at_first}
@@ -299,7 +298,7 @@ def _with_token(first: Value, later: Value) -> dict[str, Value] | None:
     return behind if same and all(reads(behind[name]) == {"token"} for name in added) else None
 
 
-def _members(value: Value) -> dict[str, Value] | None:
+def members_of(value: Value) -> dict[str, Value] | None:
     """The members of an object that a template writes; None if it is none."""
     if isinstance(value, Literal) and isinstance(value.value, dict):
         return {str(name): Literal(item) for name, item in value.value.items()}

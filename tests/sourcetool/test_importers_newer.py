@@ -206,6 +206,20 @@ def test_of_a_stream_that_takes_changes_from_elsewhere_the_one_with_all_rows_is_
     assert any("all rows are read every time" in one for one in converted.doubts["things"])
 
 
+@pytest.mark.parametrize(("of_changes", "path"), [("events", "things"), ("things", "things")])
+def test_one_text_of_two_paths_is_two_addresses(of_changes: str, path: str) -> None:
+    shared = "{{ parameters['path'] }}"
+    delegating = {
+        "type": "StateDelegatingStream",
+        "name": "things",
+        "incremental_stream": stream(path=shared, incremental_sync=window())
+        | {"$parameters": {"path": of_changes}},
+        "full_refresh_stream": stream(path=shared) | {"$parameters": {"path": "things"}},
+    }
+    found = made(delegating).data["endpoints"]["things"]
+    assert (found["path"], "cursor" in found) == (path, of_changes == path)
+
+
 @pytest.mark.parametrize(
     ("size", "value", "parents"),
     [
@@ -237,7 +251,10 @@ def test_values_in_groups(size: int, value: str, parents: Data | None) -> None:
     [
         ({"path": "of/{{ stream_interval['start_time'].year }}"}, "computed"),
         ({"paginator": pages(ONE_MORE, option("since_id"))}, "paging_computed"),
-        ({"incremental_sync": window(datetime_format="%epoch_microseconds")}, "window_format"),
+        (
+            {"incremental_sync": window(datetime_format="%epoch_microseconds")},
+            "window_microseconds",
+        ),
         ({"incremental_sync": window(datetime_format="%Y-%m")}, "window_months"),
     ],
 )

@@ -31,6 +31,8 @@ def test_a_client_of_old_and_new_settings_is_one_client(header: str, basic: bool
         assert {need.ability for need in found.left_out["two"]} == {"auth_computed"}
         return
     tried(found, "a manifest")
+    own = stream(authenticator=oauth | {"refresh_request_headers": {"X-Client": header}})
+    assert {need.ability for need in made(own).left_out["things"]} == {"auth_computed"}
     assert found.data["auth"]["client_auth"] == "basic"
     assert found.data["auth"]["client_id"] == "${SHOP_CLIENT_ID}"
     assert list(found.streams) == ["things", "two"]
@@ -67,8 +69,10 @@ def test_a_computed_address_of_a_token_is_one_setting_of_all_endpoints() -> None
     ],
 )  # fmt: skip
 def test_a_query_that_is_there_if_its_setting_is(path: str, text: str, params: Data | None) -> None:
-    found = endpoint(stream(path=path))
+    converted = made(stream(path=path))
+    found = converted.data["endpoints"]["things"]
     assert (found["path"], found.get("request", {}).get("params")) == (text, params)
+    assert [name for name in converted.settings.used if f"${{{name}" not in str(found)] == []
 
 
 @pytest.mark.parametrize(
@@ -77,9 +81,11 @@ def test_a_query_that_is_there_if_its_setting_is(path: str, text: str, params: D
         ("response.data.next == 'null'", {"at": "data.next", "ended": "null"}),
         ("-1 == response.data.next", {"at": "data.next", "ended": -1}),
         ("response.state == 'done'", {"at": "state", "ended": "done"}),
+        ("response.state == 1", {"at": "state", "ended": 1}),
+        ("response.last == true", "!last"),
     ],
 )
-def test_a_value_that_means_the_end(end: str, more: Data) -> None:
+def test_a_value_that_means_the_end(end: str, more: Data | str) -> None:
     strategy = {
         "type": "CursorPagination",
         "cursor_value": "{{ response.data.next }}",
@@ -229,6 +235,50 @@ def test_a_token_in_the_place_of_a_bound_is_said() -> None:
     )
     assert endpoint(one)["request"]["params"] == {"from": "{token}"}
     assert "from is {start} in the manifest's first request" in str(made(one).doubts["things"])
+    inner = {"type": "RequestOption", "inject_into": "body_json", "field_path": ["filter", "from"]}
+    nested = stream(
+        http_method="POST",
+        incremental_sync=window(start_time_option=inner, end_time_option=None),
+        paginator=pages(strategy, inner),
+    )
+    assert "from is {start} in the manifest's first request" in str(made(nested).doubts["things"])
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("response.page >= response.pages", True),
+        ("response.rows | length < 5", True),
+        ("not response.more", False),
+        ("not response.rows", False),
+    ],
+)
+def test_an_end_of_numbers_that_is_left_out_is_a_doubt(end: str, said: bool) -> None:
+    strategy = {
+        "type": "CursorPagination",
+        "cursor_value": "{{ response.page + 1 }}",
+        "stop_condition": f"{{{{ {end} }}}}",
+    }
+    doubts = made(stream(paginator=pages(strategy, option("page")))).doubts["things"]
+    assert any("stop_condition is left out" in doubt for doubt in doubts) is said
+
+
+def test_a_member_that_only_the_parents_value_could_have_is_computed() -> None:
+    one = stream(
+        path="{{ stream_slice.parent_slice.id }}/{{ stream_slice.id }}",
+        partition_router=children(stream("teams"), field="team"),
+    )
+    assert {need.ability for need in made(one).left_out["things"]} == {"computed"}
+
+
+def test_groups_whose_size_is_a_setting_are_left_out_with_the_reason() -> None:
+    router = {
+        "type": "GroupingPartitionRouter",
+        "group_size": "{{ config['region'] }}",
+        "underlying_partition_router": children(stream("teams"), field="team"),
+    }
+    found = made(stream(partition_router=router, request_parameters={"of": "x"}))
+    assert "fanout_group" in {need.ability for need in found.left_out["things"]}
 
 
 @pytest.mark.parametrize(
