@@ -2,7 +2,14 @@
 
 from typing import Any
 
+from sourcetool.importers.abilities import KNOWN
+from sourcetool.importers.airbyte import convert
+from sourcetool.importers.converted import Converted
+from sourcetool.importers.manifest import manifest_of
+from sourcetool.importers.trial import tried
+
 Data = dict[str, Any]
+LINK = {"type": "RequestPath"}
 START = {
     "type": "MinMaxDatetime",
     "datetime": "{{ config['since'] }}",
@@ -124,3 +131,17 @@ def children(parent: Data, key: str = "id", field: str = "of") -> Data:
             }
         ],
     }
+
+
+def made(*streams: Data, known: frozenset[str] = KNOWN, **more: Any) -> Converted:
+    """What becomes of a manifest of these streams."""
+    return convert(manifest_of(manifest(*streams, **more), "shop"), known=known)
+
+
+def endpoint(*streams: Data, known: frozenset[str] = KNOWN) -> Data:
+    """The last stream's endpoint, after the whole source was loaded."""
+    found = made(*streams, known=known)
+    assert not found.left_out
+    if known == KNOWN:
+        tried(found, "a manifest")
+    return dict(list(found.data["endpoints"].values())[-1])

@@ -1,33 +1,23 @@
 """A manifest's streams as endpoints, component by component."""
 
-from typing import Any
-
 import pytest
 import yaml
 
 from pipeline.errors import ConfigError
 from sourcetool.importers.abilities import ABILITIES, KNOWN
-from sourcetool.importers.airbyte import convert
-from sourcetool.importers.converted import Converted
-from sourcetool.importers.manifest import manifest_of
 from sourcetool.importers.trial import tried
-from tests.sourcetool.manifests import Data, children, manifest, option, pages, stream, window
+from tests.sourcetool.manifests import (
+    Data,
+    children,
+    endpoint,
+    made,
+    option,
+    pages,
+    stream,
+    window,
+)
 
 ALL = frozenset(ABILITIES)
-LINK = {"type": "RequestPath"}
-
-
-def made(*streams: Data, known: frozenset[str] = KNOWN, **more: Any) -> Converted:
-    return convert(manifest_of(manifest(*streams, **more), "shop"), known=known)
-
-
-def endpoint(*streams: Data, known: frozenset[str] = KNOWN) -> Data:
-    """The last stream's endpoint, after the whole source was loaded."""
-    found = made(*streams, known=known)
-    assert not found.left_out
-    if known == KNOWN:
-        tried(found, "a manifest")
-    return dict(list(found.data["endpoints"].values())[-1])
 
 
 def wanted(one: Data) -> set[str]:
@@ -47,176 +37,6 @@ def test_a_plain_stream() -> None:
         "key": ["id"],
         "columns": {"id": "int64", "name": "string", "changed": "timestamp[iso]"},
     }
-
-
-PAGING: list[tuple[Data, Data, Data]] = [
-    (
-        pages({"type": "OffsetIncrement", "page_size": 50}, option("skip"), option("take")),
-        {"kind": "offset", "limit": 50, "overlap": False},
-        {"take": "{limit}", "skip": "{offset}"},
-    ),
-    (
-        pages({"type": "PageIncrement", "page_size": 9, "start_from_page": 1}, option("p")),
-        {"kind": "page", "limit": 9, "first": 1},
-        {"p": "{page}"},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "page_size": 9,
-                "cursor_value": "{{ response.get('meta', {}).get('next') }}",
-                "stop_condition": "{{ not response.get('meta', {}).get('more') }}",
-            },
-            option("t"),
-        ),
-        {"kind": "token", "limit": 9, "next": "meta.next", "more": "meta.more"},
-        {"t": "{token}"},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "page_size": 9,
-                "cursor_value": "{{ response['@odata.nextLink'] }}",
-                "stop_condition": "{{ '@odata.nextLink' not in response }}",
-            },
-            LINK,
-        ),
-        {"kind": "link", "limit": 9, "next": "@odata\\.nextLink"},
-        {},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "page_size": 9,
-                "cursor_value": "{{ headers['link']['next']['url'] }}",
-                "stop_condition": "{{ 'next' not in headers['link'] }}",
-            },
-            LINK,
-        ),
-        {"kind": "link", "limit": 9},
-        {},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "page_size": 9,
-                "cursor_value": "{{ headers['link'].get('next', {}).get('cursor', {}) }}",
-                "stop_condition": "{{ headers['link']['next']['results'] == 'false' }}",
-            },
-            option("cursor"),
-        ),
-        {"kind": "link", "limit": 9, "until_short": True},
-        {},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "page_size": 9,
-                "cursor_value": "{{ last_record['id'] }}",
-                "stop_condition": "{{ last_page_size == 0 }}",
-            },
-            option("after"),
-        ),
-        {"kind": "token", "limit": 9, "last": "id", "until_short": True},
-        {"after": "{token}"},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "page_size": 9,
-                "cursor_value": "{{ response.page | int + 1 }}",
-                "stop_condition": "{{ response.page == response.pages }}",
-            },
-            option("page"),
-        ),
-        {"kind": "page", "limit": 9, "first": 1},
-        {"page": "{page}"},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "page_size": 9,
-                "cursor_value": "{{ response['at']['current'] + 1 }}",
-                "stop_condition": "{{ 'current' not in response['at'] }}",
-            },
-            option("page"),
-        ),
-        {"kind": "page", "limit": 9, "first": 1},
-        {"page": "{page}"},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "page_size": 9,
-                "cursor_value": "{{ response.get('at') + response['size'] }}",
-                "stop_condition": "{{ response.get('last') or "
-                "response.get('at') + response.get('size') >= response.get('total') }}",
-            },
-            option("at"),
-            option("size"),
-        ),
-        {
-            "kind": "offset",
-            "limit": 9,
-            "overlap": False,
-            "more": "!last",
-            "total": "total",
-        },
-        {"at": "{offset}", "size": "{limit}"},
-    ),
-    (
-        pages(
-            {
-                "type": "CursorPagination",
-                "cursor_value": "{{ response.next }}",
-                "stop_condition": "{{ response.get('end_of_stream') }}",
-                "page_size": 9,
-            },
-            LINK,
-        ),
-        {"kind": "link", "limit": 9, "next": "next", "more": "!end_of_stream"},
-        {},
-    ),
-    *(
-        (
-            pages(
-                {
-                    "type": "CursorPagination",
-                    "cursor_value": "{{ response.next }}",
-                    "stop_condition": f"{{{{ {end} }}}}",
-                    "page_size": 9,
-                },
-                LINK,
-            ),
-            {"kind": "link", "limit": 9, "next": "next", "until_short": True},
-            {},
-        )
-        for end in ("last_page_size == 0", "last_page_size < 9", "not last_record")
-    ),
-]
-
-
-@pytest.mark.parametrize(("paginator", "paging", "params"), PAGING)
-def test_pages(paginator: Data, paging: Data, params: Data) -> None:
-    found = endpoint(stream(paginator=paginator))
-    assert found["paging"] == paging
-    assert found.get("request", {}).get("params", {}) == params
-
-
-def test_an_offset_that_stands_in_a_text_and_counts_from_one() -> None:
-    query = "all FROM {{ (next_page_token.next_page_token or 0) + 1 }} MAX 50"
-    paginator = pages({"type": "OffsetIncrement", "page_size": 50})
-    found = endpoint(stream(request_parameters={"q": query}, paginator=paginator))
-    assert found["request"]["params"] == {"q": "all FROM {offset} MAX 50"}
-    assert found["paging"] == {"kind": "offset", "limit": 50, "overlap": False, "first": 1}
 
 
 def test_a_window_by_options() -> None:
@@ -307,105 +127,6 @@ def test_a_list_of_values_and_a_setting_that_is_one() -> None:
     found = endpoint(stream(partition_router=router))
     assert found["each"] == {"values": "${SHOP_TEAMS}"}
     assert found["request"]["params"] == {"team": "{each}"}
-
-
-AUTH: list[tuple[Data, Data]] = [
-    (
-        {"type": "BearerAuthenticator", "api_token": "{{ config['token'] }}"},
-        {"kind": "bearer", "token": "${SHOP_TOKEN}"},
-    ),
-    (
-        {
-            "type": "ApiKeyAuthenticator",
-            "api_token": "Token {{ config['token'] }}",
-            "inject_into": option("Authorization", "header"),
-        },
-        {
-            "kind": "api_key",
-            "name": "Authorization",
-            "prefix": "Token ",
-            "key": "${SHOP_TOKEN}",
-        },
-    ),
-    (
-        {
-            "type": "ApiKeyAuthenticator",
-            "api_token": "{{ config['token'] }}",
-            "inject_into": option("key"),
-        },
-        {"kind": "api_key", "place": "query", "name": "key", "key": "${SHOP_TOKEN}"},
-    ),
-    (
-        {"type": "BasicHttpAuthenticator", "username": "{{ config['token'] }}"},
-        {"kind": "basic", "username": "${SHOP_TOKEN}", "password": ""},
-    ),
-    (
-        {
-            "type": "OAuthAuthenticator",
-            "grant_type": "client_credentials",
-            "token_refresh_endpoint": "https://api.example.com/token",
-            "client_id": "{{ config['token'] }}",
-            "client_secret": "{{ config['secret'] }}",
-            "scopes": ["a", "b"],
-            "refresh_request_body": {"audience": "x"},
-        },
-        {
-            "kind": "oauth2_client_credentials",
-            "token_url": "https://api.example.com/token",
-            "client_id": "${SHOP_TOKEN}",
-            "client_secret": "${SHOP_SECRET}",
-            "scope": "a b",
-            "params": {"audience": "x"},
-        },
-    ),
-    (
-        {
-            "type": "SessionTokenAuthenticator",
-            "login_requester": {
-                "type": "HttpRequester",
-                "url_base": "https://api.example.com",
-                "path": "/login",
-                "http_method": "POST",
-                "request_body_json": {"user": "{{ config['token'] }}"},
-            },
-            "session_token_path": ["data", "token"],
-            "request_authentication": {
-                "type": "ApiKey",
-                "inject_into": option("X-Session", "header"),
-            },
-        },
-        {
-            "kind": "login",
-            "token_url": "https://api.example.com/login",
-            "body": {"user": "${SHOP_TOKEN}"},
-            "token_at": "data.token",
-            "name": "X-Session",
-            "prefix": "",
-        },
-    ),
-]
-
-
-@pytest.mark.parametrize(("authenticator", "auth"), AUTH)
-def test_credentials(authenticator: Data, auth: Data) -> None:
-    found = made(stream(authenticator=authenticator))
-    tried(found, "a manifest")
-    assert found.data["auth"] == auth
-
-
-def test_of_several_credentials_one_is_taken_and_the_others_are_named() -> None:
-    choices = {
-        "own": {"type": "CustomAuthenticator", "class_name": "source_shop.Auth"},
-        "key": {"type": "BearerAuthenticator", "api_token": "{{ config['token'] }}"},
-    }
-    selective = {
-        "type": "SelectiveAuthenticator",
-        "authenticator_selection_path": ["credentials", "kind"],
-        "authenticators": choices,
-    }
-    found = made(stream(authenticator=selective))
-    assert found.data["auth"] == {"kind": "bearer", "token": "${SHOP_TOKEN}"}
-    assert "credentials.kind = key; the manifest has others: own" in found.doubts["things"][0]
 
 
 def test_settings_are_named_and_what_may_lack_is_left_out_with_a_comment() -> None:

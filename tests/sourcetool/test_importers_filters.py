@@ -16,8 +16,7 @@ from pipeline.lake.s3 import Lake
 from sourcetool.importers.airbyte import convert
 from sourcetool.importers.manifest import manifest_of
 from sourcetool.importers.trial import tried
-from tests.sourcetool.manifests import Data, manifest, stream, window
-from tests.sourcetool.test_importers_airbyte import made
+from tests.sourcetool.manifests import Data, made, manifest, stream, window
 from tests.support.responses import json_answer
 from tests.support.runs import extract, serving
 

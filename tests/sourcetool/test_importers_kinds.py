@@ -5,8 +5,17 @@ from typing import Any
 import pytest
 
 from sourcetool.importers.trial import tried
-from tests.sourcetool.manifests import Data, children, option, pages, stream, window
-from tests.sourcetool.test_importers_airbyte import LINK, endpoint, made
+from tests.sourcetool.manifests import (
+    LINK,
+    Data,
+    children,
+    endpoint,
+    made,
+    option,
+    pages,
+    stream,
+    window,
+)
 
 LINE = {"type": "JsonlDecoder"}
 

@@ -13,8 +13,7 @@ from sourcetool.importers.draft import Draft
 from sourcetool.importers.errors import limits
 from sourcetool.importers.settings import SettingNames
 from sourcetool.importers.trial import tried
-from tests.sourcetool.manifests import SPEC, Data, manifest, option, stream
-from tests.sourcetool.test_importers_airbyte import made
+from tests.sourcetool.manifests import SPEC, Data, made, manifest, option, stream
 
 SECRET = "sk0live0c2VjcmV0LW9mLWEtbWFuaWZlc3Q"
 HEX = "9f8e7d6c5b4a39281706f5e4d3c2b1a0"

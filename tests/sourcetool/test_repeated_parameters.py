@@ -20,8 +20,7 @@ from sourcetool.importers.trial import tried
 from sourcetool.new import new
 from sourcetool.new_request import RequestOptions
 from sourcetool.query import by_name
-from tests.sourcetool.manifests import stream
-from tests.sourcetool.test_importers_airbyte import made
+from tests.sourcetool.manifests import made, stream
 from tests.sourcetool.test_importers_filters import DAY, NOW
 from tests.support.responses import json_answer
 from tests.support.runs import extract, serving
