@@ -191,9 +191,9 @@ def _url(stream: Component) -> list[Value]:
     retriever = stream.get("retriever")
     requester = retriever.get("requester") if isinstance(retriever, dict) else None
     parts = requester if isinstance(requester, dict) else {}
-    given = stream.get("$parameters") or {}
+    parameters = stream.get("$parameters") or {}
     texts = [str(parts.get(name) or "").strip("/") for name in ("url", "url_base", "path")]
-    return [read_template(text, given) for text in texts]
+    return [read_template(text, parameters) for text in texts]
 
 
 class _Resolver:

@@ -278,13 +278,13 @@ def _guards(test: Value, then: Value) -> bool:
 
 def _of_members(draft: Draft, value: Value) -> dict[str, str] | None:
     """The paths of an object that is made of members of the row; None if it is none."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for name, item in (members_of(value) or {}).items():
         if not (isinstance(item, Member) and item.of == "record" and item.path):
             return None
         first, *inner = map(str, item.path)
-        found[name] = dotted([*_made_of(draft, first), *inner])
-    return found or None
+        paths[name] = dotted([*_made_of(draft, first), *inner])
+    return paths or None
 
 
 def _made_of(draft: Draft, name: str) -> list[str]:
