@@ -25,11 +25,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from importlib import import_module
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from types import FrameType
+from typing import Any, Self, TypeVar, cast
 
 import dagster as dg
 import yaml
@@ -77,35 +78,71 @@ def end_with_the_run() -> None:
 def run_in_step(work: Coroutine[Any, Any, T]) -> T:
     """``asyncio.run``, for a step that has to end soon after it is interrupted.
 
-    ``asyncio.run`` cancels all tasks at once then. Here the work is cancelled, and cancels its own:
-    a request for a token ends first (`pipeline.http.session`). Then ``asyncio.run`` waits for all
-    threads: for minutes, if one of them waits for S3. So the process is given ``GRACE_S`` seconds,
-    and is then ended outright, as a kill may do at any time.
+    Dagster's handler raises wherever the main thread is. Amidst a callback that is an error of the
+    callback: asyncio logs it and goes on, and no second interrupt follows. So the handler is called
+    when the work has ended. The work is cancelled, and cancels its own: a request for a token ends
+    first (`pipeline.http.session`). Then ``asyncio`` waits for all threads: for minutes, if one of
+    them waits for S3. So the process is given ``GRACE_S`` seconds, and is then ended outright, as a
+    kill may do at any time.
     """
     with asyncio.Runner() as runner:
-        task = runner.get_loop().create_task(work)
-        try:
+        loop = runner.get_loop()
+        task = loop.create_task(work)
+        with _Interrupt(lambda: loop.call_soon_threadsafe(task.cancel)) as interrupt:
             runner.run(_ended(task))
-            return task.result()
-        except Exception:
-            raise
-        except BaseException:
-            _end_soon()
-            task.cancel()
-            runner.run(_ended(task))
-            raise
+        interrupt.raise_if_received()
+        return task.result()
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
 
 
+class _Interrupt:
+    """The first SIGINT or SIGTERM within ``with``: it calls ``cancel`` and is raised afterwards.
+
+    A second one goes to the handler that was there before, wherever the main thread is.
+    """
+
+    def __init__(self, cancel: Callable[[], object]) -> None:
+        self._cancel = cancel
+        self._before: dict[int, Any] = {}
+        self._received: int | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # no other one can have handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def raise_if_received(self) -> None:
+        """Have Dagster's handler raise what it means by an interrupt."""
+        if self._received is not None:
+            signal.raise_signal(self._received)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._received is None:
+            self._received = number
+            _end_soon()
+            self._cancel()
+            return
+        self._restore()
+        signal.raise_signal(number)
+
+
 def _end_soon() -> None:
+    """Have the kernel end this process: a lock or a stuck call can't keep it then."""
     if parent_process() is None:  # in the run's own process, which others may share
         return
-    timer = threading.Timer(GRACE_S, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, GRACE_S)
 
 
 @dg.executor(
