@@ -192,6 +192,17 @@ def names_a_wait(headers: Mapping[str, str]) -> bool:
     return any(name in headers for name in RETRY_AFTER)
 
 
+def shows_end(headers: Mapping[str, str]) -> bool:
+    """Whether a response shows where its body ends. Else the end of the connection does, and a body
+    that is cut short looks like a whole one (RFC 9112, 6.3).
+
+    :param headers: names in lower case.
+    """
+    in_chunks = "chunked" in headers.get("transfer-encoding", "").lower()
+    zipped = headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+    return "content-length" in headers or in_chunks or zipped
+
+
 def http_date(text: str) -> datetime | None:
     """An instant as HTTP writes it (RFC 9110, 5.6.7), in UTC; None if it is none."""
     try:

@@ -90,12 +90,14 @@ class Format(BaseModel, ABC):
 
     :cvar accept: the ``Accept`` header of requests, unless the YAML sets one.
     :cvar has_paths: a body has values at paths, so that ``rows`` and ``as`` mean something.
+    :cvar shows_end: a body that is cut short is never one of this format.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     accept: ClassVar[str]
     has_paths: ClassVar[bool] = True
+    shows_end: ClassVar[bool] = False
     kind: str
 
     @abstractmethod

@@ -64,6 +64,7 @@ class JsonFormat(Format):
 
     kind: Literal["json"] = "json"
     accept: ClassVar[str] = "application/json, */*;q=0.1"
+    shows_end: ClassVar[bool] = True
     """JSON by another name (``application/vnd.api+json``) is not refused."""
 
     def check(self, body: Body) -> None:

@@ -14,6 +14,7 @@ pages                  which page needs a confirmation              what confirm
 ``ConfirmedEmpty-      tokens, links, numbers: an empty last page   the page again, or the page
 Pages``                                                             before, or its last row
 ``OverlappingPages``   overlapping offsets: the shared row alone    a short page, or the page again
+``OpenEndedPages``     any: its body's end shows nowhere            two bodies of the same length
 ``changed_page``       any chain: the rows of the page before       the page again
 =====================  ===========================================  ===============================
 
@@ -62,6 +63,8 @@ class ConfirmationLimits:
         waits between them double.
     :ivar late_confirmations: how often a page that confirms an end is requested anew as it came
         late.
+    :ivar body_retries: retries of a page whose body's end shows nowhere, until two consecutive ones
+        are of the same length.
     :ivar passes: passes over all pages, until the rows and the count agree.
     :ivar growing_passes: consecutive passes in which rows came: another one would agree no better.
     """
@@ -78,6 +81,7 @@ class ConfirmationLimits:
     outage_probes: int = 5
     late_confirmations: int = 2
     unchanged_pages: int = 5
+    body_retries: int = 4
     passes: int = 3
     growing_passes: int = 2
 
@@ -312,6 +316,45 @@ class OverlappingPages:
             self._short.add(of)
         self._most_rows = max(self._most_rows, rows)
         return page
+
+
+class OpenEndedPages:
+    """Pages of ``pages``, of which one whose body's end shows nowhere is requested again.
+
+    A connection that breaks behind a line ends such a body (JSON Lines, CSV) as its own end does.
+    So two consecutive bodies have to be of the same length and have as many rows. If no two are, as
+    rows change faster than that, the longest is handed on, and only a count can prove it.
+    """
+
+    def __init__(self, pages: PageSource, *, counted: bool) -> None:
+        self._pages = pages
+        self._counted = counted
+
+    async def count(self, request: PageRequest) -> int | None:
+        return await self._pages.count(request)
+
+    async def page(self, request: PageRequest) -> ParsedPage:
+        pages: list[ParsedPage] = []
+        while len(pages) <= LIMITS.body_retries:
+            page = await self._pages.page(request)
+            is_alike = bool(pages) and _length(page) == _length(pages[-1])
+            if is_alike or not page.open_ended or page.ends_by_empty:
+                return page
+            pages.append(page)
+        longest, reason = max(pages, key=_length), None if self._counted else _NEVER_ALIKE
+        return replace(longest, looks_incomplete=longest.looks_incomplete or reason)
+
+
+def _length(page: ParsedPage) -> tuple[int, int]:
+    return page.body_bytes, page.info.rows
+
+
+_NEVER_ALIKE: Final = (
+    f"a page was requested {LIMITS.body_retries + 1} times, and no two responses in a row were of "
+    "the same length: they name none (`Content-Length`), and a body that is cut short looks like a "
+    "whole one. Check: 1. a proxy between that cuts responses; 2. rows that change all the time: "
+    "name a `count` in the endpoint, which proves the rows"
+)
 
 
 async def changed_page(

@@ -56,6 +56,7 @@ from pipeline.messages import (
     RequestCounts,
     Sender,
     server_time,
+    shows_end,
 )
 from pipeline.model import fits_header
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
@@ -269,7 +270,15 @@ class PageFetcher:
             looks_incomplete=looks_incomplete(self._endpoint, as_sent.num_rows, response),
             newer_than_reading=newer,
             bookmark=bookmark.of_page(content) if bookmark else None,
+            open_ended=self._is_open_ended(request, response, info),
         )
+
+    def _is_open_ended(self, request: PageRequest, response: HttpResponse, info: PageInfo) -> bool:
+        """Whether rows may be missing at the end of the body, and nothing would show it."""
+        if self._endpoint.format.shows_end or shows_end(response.headers):
+            return False
+        is_full = info.rows == request.limit and not self._endpoint.paging.one_page
+        return not (is_full and bytes(response.body[-1:]) == b"\n")
 
     def _decode(self, response: HttpResponse, page: DecodedPage | None) -> DecodedPage:
         """The page as the API sent it. :raises ContractBroken: it is an error with status 200."""

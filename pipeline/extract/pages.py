@@ -196,6 +196,8 @@ class ParsedPage:
     :ivar newer_than_reading: all of its rows changed after the reading began.
     :ivar tail: the reading ends here, as the rows grow faster than they are read.
     :ivar bookmark: the change token that the page has.
+    :ivar open_ended: neither its response nor its format shows where its body ends, and it has not
+        as many rows as were requested.
     """
 
     request: PageRequest
@@ -216,6 +218,7 @@ class ParsedPage:
     newer_than_reading: bool = False
     tail: TailEnd | None = None
     bookmark: str | None = None
+    open_ended: bool = False
 
     @property
     def own_columns(self) -> list[str]:

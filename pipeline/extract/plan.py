@@ -14,6 +14,7 @@ from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
 from pipeline.extract.confirmation import (
     ConfirmedEmptyPages,
+    OpenEndedPages,
     OverlappingPages,
     Pause,
     no_pause,
@@ -230,7 +231,7 @@ def _tells_values(endpoint: Endpoint) -> bool:
 
 def _reader(
     endpoint: Endpoint,
-    pages: OutageGuard,
+    guard: OutageGuard,
     window: Window,
     ahead: Ahead,
     feed: Feed | None,
@@ -238,7 +239,9 @@ def _reader(
     *,
     until_sure: bool,
 ) -> EndpointReader:
-    paging, pause = paging_of(endpoint), pages.pause
+    paging, pause = paging_of(endpoint), guard.pause
+    shows_end = endpoint.format.shows_end
+    pages = guard if shows_end else OpenEndedPages(guard, counted=endpoint.counted)
     if endpoint.proven:
         tail = GrowingTail(pages, pages, paging, endpoint.key, pause)
         return ContiguousReader(

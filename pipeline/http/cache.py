@@ -30,12 +30,20 @@ from pipeline.decode.body_checks import BadBody
 from pipeline.errors import HeadraceError
 from pipeline.http.client import Client
 from pipeline.http.response_store import CachedResponse, ResponseStore, open_store
-from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts, Sender
+from pipeline.messages import (
+    HttpRequest,
+    HttpResponse,
+    Read,
+    RequestCounts,
+    Sender,
+    shows_end,
+)
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.cache")
 _NOT_KEPT = ("set-cookie", "content-encoding", "content-length", "transfer-encoding")
-"""Headers of a response: a secret, and what is no longer true of a decompressed body."""
+"""Headers of a response: a secret, and what is no longer true of a decompressed body. A body whose
+end its response showed is kept with its length."""
 
 
 class _Unusable(Exception):
@@ -126,6 +134,8 @@ class CachingSender:
                 return result
             result = await read(response)
             headers = {n: text for n, text in response.headers.items() if n not in _NOT_KEPT}
+            if shows_end(response.headers):
+                headers["content-length"] = str(len(response.body))
             if await asyncio.to_thread(self._may_be_kept, response.status, headers, response):
                 body = bytes(response.body)
                 cacheable = CachedResponse(fetch.key, response.status, headers, body, at_s)

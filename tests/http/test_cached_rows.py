@@ -32,6 +32,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.deletions import sweep
 from pipeline.run.runner import RunOutcome, run_source
 from tests.support.clock import at_once
+from tests.support.http10 import serving_1_0
 from tests.support.runs import LIMITS, serving
 from tests.support.yaml_sources import source_of
 
@@ -182,3 +183,26 @@ def test_a_row_that_the_api_confirms_is_as_new_as_the_304(
     assert sorted(bench.alive) == [1, 2]
     assert min(bench.alive.values()) >= confirmed_from
     assert "clock" not in caplog.text
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+def test_a_cached_response_whose_end_was_shown_needs_no_second_one(
+    lake: Lake, tmp_path: Path, with_length: bool
+) -> None:
+    """One that named no length, and may be cut short, is compared with what the API sends now."""
+    body = '{"id": 1}\n{"id": 2}\n'
+    headers = {"Content-Length": str(len(body))} if with_length else {}
+    with serving_1_0(lambda *_: (body, headers)) as (url, requested):
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-02
+            endpoints:
+              things: {{format: jsonl, paging: {{kind: none}}, key: [id], cache: 3600}}
+            """
+        )
+        bench = Bench(source, lake, tmp_path)
+        bench.load()
+        bench.load()
+    assert len(requested) == (1 if with_length else 3)
