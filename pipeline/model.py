@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 Name = Annotated[
@@ -93,6 +93,20 @@ DottedPath = Annotated[
         description="members of a JSON object, joined with dots; \\. is a dot in a name",
     ),
 ]
+
+
+def _several(paths: Any) -> Any:
+    return (paths,) if isinstance(paths, str) else paths
+
+
+DottedPaths = Annotated[
+    Annotated[tuple[DottedPath, ...], Field(min_length=1)],
+    BeforeValidator(
+        _several,
+        json_schema_input_type=DottedPath | Annotated[list[DottedPath], Field(min_length=1)],
+    ),
+]
+"""A path, or a list of those of which the first that leads to a value counts."""
 
 
 class Model(BaseModel):

@@ -384,6 +384,26 @@ class CountedNumbers(CountedPaging):
         return not info.follows and (info.rows < request.limit or info.total is not None)
 
 
+def places_of(name: str, paths: tuple[str, ...] | None) -> dict[str, str]:
+    """The references to a value that may stand at one path or another.
+
+    >>> places_of("url", ("next", "meta.next"))
+    {'url': 'next', 'url_2': 'meta.next'}
+    """
+    numbered = enumerate(paths or (), start=1)
+    return {name if number == 1 else f"{name}_{number}": path for number, path in numbered}
+
+
+def first_there(
+    content: PageContent, name: str, paths: tuple[str, ...] | None
+) -> tuple[object, str]:
+    """The value at the first of some paths that has one, and that path; else those of the first."""
+    for reference, path in places_of(name, paths).items():
+        if value := content.members.get(reference):
+            return value, path
+    return content.members.get(name), paths[0] if paths else ""
+
+
 def _no_object(member: NoObject, path: str) -> ContractBroken:
     steps = split_path(path)[len(member.path) :]
     place = f"`{'.'.join(member.path)}`" if member.path else "the body"

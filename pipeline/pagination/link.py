@@ -15,14 +15,16 @@ from pipeline.auth.base import NO_URL, check_origin
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
 from pipeline.messages import without_param
-from pipeline.model import DottedPath
+from pipeline.model import DottedPaths
 from pipeline.pagination.base import (
     ONE_PLACE,
     PAGINATION,
     UNTIL_SHORT,
     CountedPaging,
     PagedEndpoint,
+    first_there,
     is_short,
+    places_of,
 )
 from pipeline.pagination.more_flag import MORE, More
 from pipeline.pagination.page import (
@@ -40,7 +42,11 @@ class LinkPaging(CountedPaging):
 
     kind: Literal["link"] = "link"
     limit: int = Field(gt=0, description="rows a page")
-    next: DottedPath | None = Field(None, description="where the body has the URL; default: Link")
+    next: DottedPaths | None = Field(
+        None,
+        description="where the body has the URL; a list: the first of these places that has one; "
+        "default: the header Link",
+    )
     header: str | None = Field(None, description="another header that has the URL by itself")
     more: More = Field(None, description=MORE)
     until_short: bool = Field(False, description=UNTIL_SHORT.format(name="link"))
@@ -73,20 +79,20 @@ class LinkPaging(CountedPaging):
         return self.more.follows(content.members.get("more")) if self.more else None
 
     def references(self) -> dict[str, str]:
-        places = {"more": self.more.at if self.more else None, "url": self.next}
-        return super().references() | {name: at for name, at in places.items() if at}
+        more = {"more": self.more.at} if self.more else {}
+        return super().references() | more | places_of("url", self.next)
 
     def url_of(self, content: PageContent) -> str | None:
         """:raises ContractBroken: what stands at ``next`` is no URL, or leads elsewhere."""
         if self.follows(content) is False:
             return None
         if self.next is not None:
-            url = content.members.get("url")
+            url, at = first_there(content, "url", self.next)
             if url and not isinstance(url, str):
                 raise ContractBroken(
-                    f"expected the URL of the next page at `{self.next}` (`paging.next`), got "
+                    f"expected the URL of the next page at `{at}` (`paging.next`), got "
                     f"{shorten(url)}. Check: 1. the path, which leads further in where an object "
-                    f"has the URL, e.g. `{self.next}.href`; 2. paging of kind `token` or `page`, "
+                    f"has the URL, e.g. `{at}.href`; 2. paging of kind `token` or `page`, "
                     "where a token or a number stands there"
                 )
             return followed(url if isinstance(url, str) else None, content)

@@ -10,14 +10,16 @@ from pydantic import Field
 
 from pipeline.decode import exact_json
 from pipeline.errors import ContractBroken, cut
-from pipeline.model import DottedPath
+from pipeline.model import DottedPaths
 from pipeline.pagination.base import (
     ONE_PLACE,
     PAGINATION,
     UNTIL_SHORT,
     CountedPaging,
     PagedEndpoint,
+    first_there,
     is_short,
+    places_of,
 )
 from pipeline.pagination.more_flag import MORE, More
 from pipeline.pagination.page import (
@@ -45,7 +47,11 @@ class TokenPaging(CountedPaging):
     kind: Literal["token"] = "token"
     limit: int = Field(gt=0, description="rows a page")
     first: str | None = Field(None, description="the token of the first page (Crossref: *)")
-    next: DottedPath | None = Field(None, description="where the page says the next token")
+    next: DottedPaths | None = Field(
+        None,
+        description="where the page says the next token; a list: the first of these places that "
+        "has one",
+    )
     header: str | None = Field(None, description="the header that says it")
     as_params: bool = Field(
         False,
@@ -111,11 +117,12 @@ class TokenPaging(CountedPaging):
 
     def may_mean(self, request: PageRequest) -> str:
         token = request.token
-        if not self.next or self.more or str(token).lower() not in _ENDS:
+        one_place = self.next is not None and len(self.next) == 1
+        if not one_place or self.more or str(token).lower() not in _ENDS:
             return ""
-        ended = json.dumps(token)
+        ended, (at,) = json.dumps(token), self.next or ("",)
         return (
-            f"If the token {ended} means that there is no next page: `more: {{at: {self.next}, "
+            f"If the token {ended} means that there is no next page: `more: {{at: {at}, "
             f"ended: {ended}}}` in `paging`"
         )
 
@@ -130,8 +137,8 @@ class TokenPaging(CountedPaging):
         return self.more.follows(content.members.get("more")) if self.more else None
 
     def references(self) -> dict[str, str]:
-        places = {"more": self.more.at if self.more else None, "token": self.next}
-        return super().references() | {name: at for name, at in places.items() if at}
+        more = {"more": self.more.at} if self.more else {}
+        return super().references() | more | places_of("token", self.next)
 
     def token_of(self, content: PageContent) -> PageToken:
         """:raises ContractBroken: `as_params` finds no object, or the last row has no token."""
@@ -140,10 +147,10 @@ class TokenPaging(CountedPaging):
         if self.header:
             return _as_it_came(content.headers.get(self.header.lower()))
         if self.last is None:
-            token = content.members.get("token")
+            token, at = first_there(content, "token", self.next)
             if self.as_params and token is not None and not isinstance(token, dict):
                 raise ContractBroken(
-                    f"expected an object at `{self.next}`, whose members are parameters of the "
+                    f"expected an object at `{at}`, whose members are parameters of the "
                     f"next page (`paging.as_params`), got {cut(str(token), 80)!r}"
                 )
             return _as_it_came(token)

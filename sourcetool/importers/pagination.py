@@ -157,7 +157,9 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
     elif isinstance(value, Applied) and value.name == "+" and _of_response(value.values[0]):
         _by_sum(draft, strategy, value, None if by_path else option, limit)
         return
-    if not isinstance(value, Member):
+    if (places := _places(value)) is not None:
+        _several_places(draft, paging, strategy, places)
+    elif not isinstance(value, Member):
         counted = isinstance(value, Applied) and value.name == "+" and "response" in reads(value)
         draft.need("paging_page_of_body" if counted else "paging_computed", component, raw)
     elif not _place(draft, paging, value, by_path=by_path):
@@ -167,9 +169,65 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
         draft.need("paging_computed", component, raw)
     if option is not None and not by_path:
         put_option(draft, option, "{token}", "CursorPagination")
-    _stop(draft, paging, strategy, value)
+    if places is None:
+        _stop(draft, paging, strategy, value)
     if paging["kind"] == "link" and draft.request.get("method") == "POST":
         paging["post"] = True
+
+
+def _places(value: Value) -> list[Member] | None:
+    """The members of the response of which the first that is there names the next page.
+
+    None if that is one member, or anything else.
+    """
+    parts: list[Value] = []
+    while isinstance(value, Choice) and _is_there(value.test, value.then):
+        parts.append(value.then)
+        value = value.otherwise
+    parts += [] if isinstance(value, Literal) and not value.value else [value]
+    members = [part for part in parts if isinstance(part, Member) and _in_response(part)]
+    return members if len(members) == len(parts) > 1 else None
+
+
+def _is_there(test: Value, member: Value) -> bool:
+    """Whether a test says no more than that a member of the response is there."""
+    absent = Applied("not", (test,))
+    if isinstance(test, Applied):
+        names = {"in": "notin", "is defined": "is undefined", "ne": "eq"}
+        absent = Applied(names.get(test.name, "not"), test.values)
+    flag = _flag(absent)
+    return flag is not None and _lies_above(flag, member)
+
+
+def _several_places(
+    draft: Draft, paging: dict[str, Any], strategy: Component, places: list[Member]
+) -> None:
+    """``paging.next`` of several places, and the end: that none of them has anything, or a flag."""
+    end = read_template(strategy.get("stop_condition"), draft.parameters)
+    paging["next"] = [_in_response(place) for place in places]
+    if isinstance(end, Literal):
+        return
+    if _is_empty_page(end):
+        paging["until_short"] = True
+        return
+    absent = _all_absent(end)
+    if absent and all(any(_lies_above(flag, at) for flag in absent) for at in places):
+        return
+    if not absent or len(absent) > 1 or (more := _more(end)) is None:
+        draft.need("paging_stop", "CursorPagination.stop_condition", strategy["stop_condition"])
+    elif any(_lies_above(absent[0], at) for at in places):
+        paging["next"] = more  # the end looks at that one alone
+    else:
+        paging["more"] = more
+
+
+def _all_absent(end: Value) -> list[Member]:
+    """The members of which an end says that all of them are absent; empty if it says more."""
+    if isinstance(end, Applied) and end.name == "not" and (inner := _places(end.values[0])):
+        return inner
+    parts = end.values if isinstance(end, Applied) and end.name == "and" else (end,)
+    flags = [_flag(part) for part in parts]
+    return [] if None in flags else [flag for flag in flags if flag is not None]
 
 
 def _by_sum(

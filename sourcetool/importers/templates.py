@@ -45,6 +45,7 @@ _NAMES = {
     "polling_response": "job",
     "download_target": "job",
 }
+_OF_PAGES = ("response", "headers", "last_record")
 _CONSTANTS = {"true": True, "false": False, "none": None, "True": True, "False": False}
 
 
@@ -174,6 +175,8 @@ class _Reader:
                 return default
             if isinstance(member, Member) and member.of == "state" and default != Literal(None):
                 return either(member, default)
+            if isinstance(member, Member) and member.of in _OF_PAGES and not _is_empty(default):
+                return either(member, default)
             if _of_row(member) and default not in (Literal(None), Literal({})):
                 return Applied("get", (member, default))
             return member
@@ -292,6 +295,10 @@ def _of_row(value: Value) -> bool:
     if isinstance(value, Applied) and value.name.removeprefix("|") in {*CASTS, "get", "str"}:
         return _of_row(value.values[0])
     return isinstance(value, Member) and value.of == "record" and bool(value.path)
+
+
+def _is_empty(value: Value) -> bool:
+    return isinstance(value, Literal) and not value.value
 
 
 def _is_text(value: Value) -> bool:

@@ -98,6 +98,35 @@ def test_the_last_row_names_the_page_after_it(more: str, requests: int) -> None:
     assert (reading.contiguous, reading.proof_basis) == (True, "chain")
 
 
+@pytest.mark.parametrize("kind", ["token", "link"])
+@pytest.mark.parametrize("nothing", [None, "", 0])
+def test_the_next_page_stands_at_the_first_of_two_places_that_has_one(
+    kind: str, nothing: object
+) -> None:
+    def api(number: int, seen: Seen) -> bytes:
+        start = begin(seen)
+        after = KEYS[start + 2] if start + 3 < len(ROWS) else nothing
+        following = f"/items?after={after}" if kind == "link" and after else after
+        at = {"next_uri": following} if number % 2 else {"meta": {"next": following}}
+        return answer(page(start, **{"next_uri": nothing, **at}))
+
+    request = GET if kind == "token" else "{}"
+    keys, seen, reading = read(api, f"kind: {kind}, next: [next_uri, meta.next]", request)
+    assert keys == KEYS
+    assert len(seen) == 4
+    assert (reading.contiguous, reading.proof_basis) == (True, "chain")
+
+
+def test_a_next_page_of_two_places_that_is_no_url_names_its_own_place() -> None:
+    def api(number: int, seen: Seen) -> bytes:
+        return answer(page(0, meta={"next": {"href": "/items"}}))
+
+    with pytest.raises(
+        ContractBroken, match=r"URL of the next page at `meta.next`.*meta.next.href"
+    ):
+        read(api, "kind: link, next: [next_uri, meta.next]", "{}")
+
+
 def test_a_last_row_that_names_no_page_ends_nothing_in_silence() -> None:
     rows: list[dict[str, Any]] = [{"id": "a", "n": 1}, {"id": "b", "n": 0}, {"id": "c", "n": None}]
 
@@ -285,6 +314,8 @@ def test_a_flag_that_is_nowhere_ends_nothing() -> None:
         ("kind: token, last: uid", "the token is the last row's `uid`: declare it"),
         ("kind: link, next: '@odata.nextLink'", r"write '@odata\.nextLink'"),
         ("kind: link, next: a.odata.next", r"write 'a.odata\.next'"),
+        ("kind: link, next: [a, b.odata.next]", r"write 'b.odata\.next'"),
+        ("kind: token, next: []", "paging.next"),
     ],
 )
 def test_a_place_that_can_t_be_is_refused(paging: str, said: str) -> None:

@@ -174,6 +174,48 @@ def test_pages(paginator: Data, paging: Data, params: Data) -> None:
     assert found.get("request", {}).get("params", {}) == params
 
 
+FIRST, OTHER = "response.get('next_uri')", "response.get('meta', {}).get('next')"
+BOTH = ["next_uri", "meta.next"]
+
+
+@pytest.mark.parametrize(
+    ("value", "end", "paging"),
+    [
+        (f"{FIRST} or {OTHER}", "", {"next": BOTH}),
+        (f"{FIRST} or {OTHER} or ''", f"not ({FIRST} or {OTHER})", {"next": BOTH}),
+        (f"{FIRST} if {FIRST} else {OTHER}", f"not {FIRST} and not {OTHER}", {"next": BOTH}),
+        (f"{FIRST} if 'next_uri' in response else {OTHER}", "", {"next": BOTH}),
+        (f"{FIRST} if {FIRST} is defined else {OTHER}", "", {"next": BOTH}),
+        ("response.get('next_uri', response.meta.next)", "", {"next": BOTH}),
+        (f"{FIRST} or {OTHER}", "not last_record", {"next": BOTH, "until_short": True}),
+        (f"{FIRST} or {OTHER}", "not response.more", {"next": BOTH, "more": "more"}),
+        (f"{FIRST} or {OTHER}", f"not {OTHER}", {"next": "meta.next"}),
+    ],
+)
+def test_a_next_page_at_one_place_or_another(value: str, end: str, paging: Data) -> None:
+    strategy = {"type": "CursorPagination", "cursor_value": f"{{{{ {value} }}}}"}
+    strategy |= {"stop_condition": f"{{{{ {end} }}}}"} if end else {}
+    for option_of, kind in ((LINK, "link"), (option("t"), "token")):
+        found = endpoint(stream(paginator=pages(strategy, option_of)))
+        assert found["paging"] == {"kind": kind, "limit": 100, **paging}
+
+
+@pytest.mark.parametrize(
+    ("value", "end", "ability"),
+    [
+        (f"{FIRST} or {OTHER}", f"not {FIRST} or not {OTHER}", "paging_stop"),
+        (f"{FIRST} or response.page + 1", "", "paging_computed"),
+        (f"{FIRST} if {OTHER} else {OTHER}", "", "paging_computed"),
+        ("response.get('next_uri', 7)", "", "paging_computed"),
+    ],
+)
+def test_a_next_page_that_more_than_its_place_decides(value: str, end: str, ability: str) -> None:
+    strategy = {"type": "CursorPagination", "cursor_value": f"{{{{ {value} }}}}"}
+    strategy |= {"stop_condition": f"{{{{ {end} }}}}"} if end else {}
+    found = made(stream(paginator=pages(strategy, option("t"))))
+    assert ability in [need.ability for need in found.left_out["things"]]
+
+
 def test_an_offset_that_stands_in_a_text_and_counts_from_one() -> None:
     query = "all FROM {{ (next_page_token.next_page_token or 0) + 1 }} MAX 50"
     paginator = pages({"type": "OffsetIncrement", "page_size": 50})
