@@ -66,6 +66,7 @@ def _has_host(url: str) -> str:
     return url
 
 
+BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 HostUrl = Annotated[str, AfterValidator(_has_host)]
 """Checked without a lookup. Errors don't repeat the URL, since a password may be in it."""
 

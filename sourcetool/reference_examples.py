@@ -48,6 +48,7 @@ RARE: dict[tuple[str, str], Any] = {
     ("EachList", "endpoint"): "companies",
     ("EachList", "column"): "id",
     ("EachList", "where"): {"active": True},
+    ("Endpoint", "base_url"): "https://messages.example.com/v2",
     ("Endpoint", "names_at"): "fields",
     ("Endpoint", "max_rows"): 1_000_000,
     ("Endpoint", "where"): {"type": "file", "size": {"gt": 0}},

@@ -1,7 +1,8 @@
 """The base of every kind of auth, the registry of the kinds, and the origin that credentials are
 for.
 
-The origin of a URL is its scheme, host and port. Credentials never leave that of ``base_url``.
+The origin of a URL is its scheme, host and port. Credentials never leave that of ``base_url``, and
+those of the endpoints that have a ``base_url`` of their own.
 Hosts are compared as they are sent: an international name and its ASCII form are one, and so are a
 scheme's own port and none.
 """
@@ -205,18 +206,20 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}:{port}"
 
 
-def check_origin(url: str, base_url: str) -> None:
+def check_origin(url: str, base_url: str, *others: str) -> None:
     """Refuse to send credentials elsewhere.
 
     :param base_url: of the source; the origin of it is where they may go.
+    :param others: the addresses of endpoints that have one of their own: there, too.
     :raises ContractBroken: the URL leads to another scheme, host or port, or is none.
     """
-    base = base_url.rstrip("/")
-    tail = url[len(base) : len(base) + 1]
-    if len(url) <= MAX_URL_CHARS and url.startswith(base) and tail in _ENDS:
-        return  # the host ends where that of base_url does
+    for base in (base_url, *others):
+        start = base.rstrip("/")
+        tail = url[len(start) : len(start) + 1]
+        if len(url) <= MAX_URL_CHARS and url.startswith(start) and tail in _ENDS:
+            return  # the host ends where that of the address does
     origin, expected = origin_of(url), origin_of(base_url)
-    if origin != expected:
+    if origin != expected and origin not in map(origin_of, others):
         raise ContractBroken(
             f"the next page's link leads to {origin}, expected {expected}: it is not followed, "
             "since the credentials would go there. Check: 1. `base_url`: whether it is the address "

@@ -23,7 +23,7 @@ from pipeline.config.validation import problems
 from pipeline.decode import DECODERS, DEFAULT_FORMAT, Format
 from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.types import INTEGERS
-from pipeline.model import JMESPATH, DottedPath, Model, RowsPath, split_path
+from pipeline.model import BASE_URL, JMESPATH, DottedPath, HostUrl, Model, RowsPath, split_path
 from pipeline.pagination import PAGINATION, Paging, SharedRows
 
 BY_WINDOW: Final = "window"
@@ -55,6 +55,13 @@ class Endpoint(Model):
     """A collection of rows. Incremental if it has a ``cursor``, else a snapshot."""
 
     path: str | None = Field(None, repr=False, description="below base_url; default: the name")
+    base_url: Annotated[HostUrl, Field(pattern=BASE_URL)] | None = Field(
+        None,
+        repr=False,
+        description="where the API has this endpoint at another host: the address that its `path` "
+        "begins with, in place of the source's; credentials go there, too, and its requests count "
+        "in the same budget",
+    )
     description: str | None = Field(None, description="shown at the asset")
     request: Request = Field(HttpTemplate(), description="what is sent")
     paging: Annotated[Paging, PAGINATION.field] = Field(

@@ -22,12 +22,12 @@ from pipeline.auth import AUTH
 from pipeline.config.each import problems_of_lists
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.settings import MissingSetting, interpolate
-from pipeline.config.source import BASE_URL, OWNER, TAG_KEY, TAG_VALUE, Origin, Source
+from pipeline.config.source import OWNER, TAG_KEY, TAG_VALUE, Origin, Source
 from pipeline.config.yaml_lines import Lines, read_yaml, without_left_out
 from pipeline.decode import DECODERS
 from pipeline.errors import ConfigError
 from pipeline.hooks import load_function
-from pipeline.model import NAME, Model
+from pipeline.model import BASE_URL, NAME, Model
 from pipeline.pagination import PAGINATION
 from pipeline.partitions import SCHEMES
 
@@ -207,9 +207,9 @@ def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:
     for path, variables in lines.variables.items():
         if path[0] == "headers" or "request" in path:
             names.update(variables)
-        if path[0] == "base_url" or path[-1] == "path":
+        if path[-1] in ("base_url", "path"):
             in_address.update(name for name in variables if _SECRET_NAME.search(name))
-    public = [source.base_url, source.source, *source.endpoints]
+    public = [*source.base_urls, source.source, *source.endpoints]
     values = {name: value for name, value in env.items() if len(value) >= _SECRET_CHARS}
     hidden = {values[name] for name in in_address if name in values}
     sent = {values[name] for name in names if name in values}

@@ -25,7 +25,7 @@ from pipeline.config.limits import (
 )
 from pipeline.config.request import DAY_S
 from pipeline.config.tables import problems_of_names
-from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
+from pipeline.model import BASE_URL, HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
 from pipeline.redaction import redact
 
@@ -63,13 +63,12 @@ class TlsConfig(Model):
 
 
 _NO_MATTER: Final[Any] = {
-    "cache": True, "conditional": True, "description": True,
+    "base_url": True, "cache": True, "conditional": True, "description": True,
     "columns": {"__all__": {"description"}}, "each": {"concurrency"}, "deps": True,
     "preview": True,
 }  # fmt: skip
-"""What may change of an endpoint while its rows stay the same."""
+"""What may change of an endpoint while its rows stay the same; its address is compared apart."""
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
-BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 
 class Schedule(Model):
@@ -147,7 +146,8 @@ class Source(Model):
     base_url: HostUrl = Field(
         repr=False,
         pattern=BASE_URL,
-        description="the address that every `path` begins with; credentials go to its origin only",
+        description="the address that every `path` begins with; credentials go to its origin, and "
+        "to none but those of endpoints with a `base_url` of their own",
     )
     start: date = Field(
         ge=date(1970, 1, 1), description="the first partition, the baseline (YYYY-MM-DD)"
@@ -276,6 +276,16 @@ class Source(Model):
     def shown_url(self) -> str:
         """``base_url`` without the secrets in it, as in ``https://api.telegram.org/bot***``."""
         return redact(self.base_url, self.secrets)
+
+    def base_url_of(self, endpoint: str) -> str:
+        """The address of an endpoint; for "" that of the source."""
+        spec = self.endpoints.get(endpoint)
+        return self.base_url if spec is None or spec.base_url is None else spec.base_url
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The addresses of all endpoints, each once; that of the source is the first."""
+        return tuple(dict.fromkeys([self.base_url, *map(self.base_url_of, self.endpoints)]))
 
     @property
     def pack(self) -> int:
@@ -412,7 +422,7 @@ class Source(Model):
         spec = of.model_dump_json(by_alias=True, exclude=_NO_MATTER | {"tables": tables})
         text = "|".join(
             [
-                self.base_url,
+                self.base_url_of(endpoint),
                 f"{self.start}|{self.timezone}|{self.partitions.model_dump_json()}",
                 f"{self.margin_s(endpoint)}|{spec}",
             ]

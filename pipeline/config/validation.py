@@ -67,6 +67,11 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
 
 def _query_fits(endpoint: "Endpoint") -> Iterator[str]:
     """Check a query in Apicalypse."""
+    if endpoint.base_url is not None:
+        yield (
+            "`base_url` of an endpoint is for requests of HTTP: queries in Apicalypse go to that "
+            "of the source: leave it out, or make a source of its own"
+        )
     if not endpoint.key:
         yield "a query in Apicalypse is sorted by the key, and `key: none` says that there is none"
     if endpoint.incremental and len(endpoint.cursors) != 1:

@@ -118,7 +118,7 @@ class PageFetcher:
         :raises ContractBroken: the page stays another than the requested one.
         """
         http_request = build_page_request(
-            self._source.base_url, self._name, self._endpoint, self._window, request
+            self._source.base_url_of(self._name), self._name, self._endpoint, self._window, request
         )
         conditions, self._conditions = self._conditions, {}
         if conditions:
@@ -191,7 +191,12 @@ class PageFetcher:
             return None
         spec = self._endpoint.count
         http_request = build_count_request(
-            self._source.base_url, self._name, self._endpoint, spec, self._window, request
+            self._source.base_url_of(self._name),
+            self._name,
+            self._endpoint,
+            spec,
+            self._window,
+            request,
         )
 
         async def read(response: HttpResponse) -> int | None:
@@ -366,7 +371,7 @@ class PageFetcher:
             page.extras,
             response.headers,
             url=response.url,
-            base_url=self._source.base_url,
+            base_url=self._source.base_url_of(self._name),
             secret_param=self._source.auth.url_parameter,
             types=self._types,
             zone=self._endpoint.window.zone,

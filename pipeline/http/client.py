@@ -101,6 +101,7 @@ class Client:
     ) -> None:
         """:param http: sends by the same proxies, and within the same limit."""
         self._source = source
+        self._base_urls = source.base_urls
         self._http = http
         self._breaker = breaker
         self._probe = asyncio.Lock()
@@ -186,19 +187,26 @@ class Client:
         known = self.spent.responded or self._known_before
         if failed.may_be_absent and not known:
             unused_proxy = self._proxies.unused()
-            return unreachable(self._source, f"{label}: {reason}", failed, unused_proxy)
+            source = self._source_of(label)
+            return unreachable(source, f"{label}: {reason}", failed, unused_proxy)
         return self._unavailable(label, reason, failed)
 
     def _unavailable(
         self, label: object, reason: str, failed: AttemptFailed | None = None
     ) -> ApiUnavailable:
         return unavailable(
-            self._source,
+            self._source_of(label),
             f"{label}: {reason}",
             failed,
             self._breaker.state,
             has_responded=self.spent.responded,
         )
+
+    def _source_of(self, label: object) -> Source:
+        """The source with the address of the endpoint that a label is of."""
+        endpoint = _endpoint_of(label).rpartition("/")[2]
+        address = self._source.base_url_of(endpoint)
+        return self._source.model_copy(update={"base_url": address})
 
     def _warn_of_retry(self, failed: AttemptFailed, label: object) -> None:
         """Log a failure that took long, or may be the first of many: at most twice a minute."""
@@ -344,12 +352,12 @@ class Client:
             raise
 
     def _build_request(self, request: HttpRequest) -> httpx.Request:
-        """The request with its URL held against ``base_url``: it gets the credentials, and may come
-        from a checkpoint that whoever writes to the lake has changed.
+        """The request with its URL held against each ``base_url``: it gets the credentials, and may
+        come from a checkpoint that whoever writes to the lake has changed.
 
         :raises ContractBroken: it leads elsewhere.
         """
-        check_origin(request.url, self._source.base_url)
+        check_origin(request.url, *self._base_urls)
         built = self._http.build_request(
             request.method, _url(request.whole_url), request.headers, request.content
         )
@@ -466,7 +474,7 @@ async def open_client(
         waits_for_turn=waits_for_turn,
     )
     http = HttpSession(
-        BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
+        BudgetedTransport(timed, budget, *map(httpx.URL, source.base_urls), free_304=free_304),
         source.auth.make(auth_context),
         source.headers,
         cookies=source.cookies,

@@ -4,7 +4,7 @@
 send slot until the body has come, so that the budget counts what the server sees. The budget is
 told when the headers leave: late if there was a connection to open first.
 
-Every request to the API's origin counts, whatever its path: a next link may lead out of
+Every request to an origin of the API counts, whatever its path: a next link may lead out of
 ``base_url``'s. Requests for tokens pass, also where the token endpoint is at the same origin, and
 so do those to other hosts.
 
@@ -346,15 +346,15 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
         self,
         inner: httpx.AsyncBaseTransport,
         budget: Budget,
-        api: httpx.URL,
-        *,
+        *api: httpx.URL,
         free_304: bool = False,
     ) -> None:
-        """:param free_304: the API does not count a request to which it responds with 304."""
+        """:param api: its addresses.
+        :param free_304: the API does not count a request to which it responds with 304."""
         self._inner = inner
         self._free_304 = free_304
         self._budget = budget
-        self._origin = _origin(api)
+        self._origins = frozenset(map(_origin, api))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not self.counts(request):
@@ -375,7 +375,7 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
 
     def counts(self, request: httpx.Request) -> bool:
         """True if a request uses the quota of the API."""
-        return FOR_TOKENS not in request.extensions and _origin(request.url) == self._origin
+        return FOR_TOKENS not in request.extensions and _origin(request.url) in self._origins
 
     async def aclose(self) -> None:
         await self._inner.aclose()

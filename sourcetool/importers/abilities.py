@@ -60,7 +60,9 @@ ABILITIES: dict[str, Ability] = {
     "body_list": Ability("a JSON body that is a list"),
     "body_of_get": Ability("a GET with a body", known=True),
     "method": Ability("a method other than GET and POST"),
-    "host_per_endpoint": Ability("endpoints of several hosts in one source"),
+    "host_per_endpoint": Ability("endpoints of several hosts in one source", known=True),
+    "host_of_samples": Ability("requests to another host, whose credentials may be others"),
+    "host_computed": Ability("a host that is made of a value, of each row or response"),
     "auth_per_endpoint": Ability("endpoints with credentials of their own"),
     "param_optional": Ability("a parameter that is left out if its setting is empty", known=True),
     # Pages

@@ -305,10 +305,13 @@ class _Converter:
         self.base = bases.pop() if len(bases) == 1 else self.origin
         for draft in drafts:
             path = str(draft.data.get("path") or "")
-            if _origin(draft.base_url) != self.origin:
+            if path.startswith(("http://", "https://")):
+                draft.need("host_computed", "HttpRequester.path", path)
+            elif _COMPUTED_HOST.search(_origin(draft.base_url)):
+                draft.need("host_computed", "HttpRequester.url_base", draft.base_url)
+            elif _origin(draft.base_url) != self.origin:
                 draft.need("host_per_endpoint", "HttpRequester.url_base", draft.base_url)
-            elif path.startswith(("http://", "https://")):
-                draft.need("host_per_endpoint", "HttpRequester.path", path)
+                self.place_elsewhere(draft, path)
             else:
                 inner = _base(draft.base_url)[len(self.base) :].strip("/")
                 joined = "/".join(part for part in (inner, path.lstrip("/")) if part)
@@ -319,6 +322,17 @@ class _Converter:
         for draft in drafts:
             if repr(draft.auth) != self.auth and not _auth_needs(draft):
                 draft.need("auth_per_endpoint", "authenticator", draft.auth.get("kind", "none"))
+            elif "base_url" in draft.data and draft.auth:
+                host = _origin(draft.base_url)
+                draft.doubt(f"the source's credentials go to {host} as well, as in the manifest")
+
+    def place_elsewhere(self, draft: Draft, path: str) -> None:
+        """An endpoint of another host has that as its own ``base_url``."""
+        origin = _origin(draft.base_url)
+        inner = draft.base_url[len(origin) :]
+        if "{" in inner:
+            draft.base_url, path = origin, "/".join([inner.strip("/"), path.lstrip("/")])
+        draft.data |= {"base_url": _base(draft.base_url), "path": path.lstrip("/")}
 
     def assembled(self) -> Converted:
         data: dict[str, Any] = {
@@ -408,12 +422,27 @@ def _origin(url: str) -> str:
     return match.group(1) if match else url
 
 
+_COMPUTED_HOST = re.compile(r"(?<!\$)\{")
+"""A partition value or the like in a host: a setting is ``${…}``."""
+
+
 def _base(url: str) -> str:
     return url.rstrip("/")
 
 
 _ORDER = (
-    *("path", "parents", "each", "request", "paging", "window", "format", "rows", "rows_may_lack"),
+    *(
+        "base_url",
+        "path",
+        "parents",
+        "each",
+        "request",
+        "paging",
+        "window",
+        "format",
+        "rows",
+        "rows_may_lack",
+    ),
     "as",
     "names",
     *("where", "key", "cursor", "order", "safety_margin_s", "answers", "exclude", "columns"),

@@ -128,7 +128,7 @@ def _path(draft: Draft, requester: Component) -> None:
     path = _optional_query(draft, raw, component)
     if path is None:
         path = str(_text_at(draft, raw, component, "path") or "") if raw is not None else ""
-    draft.base_url = base.strip()
+    draft.base_url = _HOST.sub(lambda host: _EMPTY.sub(r"${\1}", host[0]), base.strip())
     path, _, query = path.strip().partition("?")
     if draft.base_url.count("?"):
         draft.base_url, _, more = draft.base_url.partition("?")
@@ -141,6 +141,9 @@ def _path(draft: Draft, requester: Component) -> None:
     draft.base_url = _without_user(draft)
 
 
+_HOST = re.compile(r"^(?:https?://)?[^/]*")
+_EMPTY = re.compile(r"\$\{(\w+):-\}")
+"""A setting that may be empty: no host can be without it, whatever the specification says."""
 _QUERY = re.compile(r"([^?]*)(\?[\w\[\]]+=)")
 
 

@@ -75,7 +75,7 @@ def from_samples(samples: Sequence[RequestSample], name: str) -> Converted:
     samples_of: dict[str, RequestSample] = {}
     for sample in samples:
         if sample.origin != first.origin:
-            need = Need("host_per_endpoint", "request", sample.origin)
+            need = Need("host_of_samples", "request", sample.origin)
             other = free_name(_name(sample), endpoints)
             if need not in converted.left_out.setdefault(other, []):
                 converted.left_out[other].append(need)

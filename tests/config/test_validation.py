@@ -64,6 +64,10 @@ def sentence(tmp_path: Path, body: str) -> str:
             "the key `id` is not among the columns, and `infer` is false: declare it",
         ),
         (
+            "    key: [id]\n    request: {dialect: apicalypse}\n    base_url: https://b.test\n",
+            "`base_url` of an endpoint is for requests of HTTP: queries in Apicalypse go to that",
+        ),
+        (
             "    key: [id]\n    paging: {kind: cursor, limit: 10}\n",
             "paging by the cursor needs a cursor",
         ),

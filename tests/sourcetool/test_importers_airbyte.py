@@ -154,8 +154,42 @@ def test_base_urls_of_one_host_and_of_two() -> None:
     found = made(stream(), two)
     assert found.data["base_url"] == "https://api.example.com"
     assert [one["path"] for one in found.data["endpoints"].values()] == ["v1/things", "v2/two"]
-    found = made(stream(), stream("also"), stream("two", url_base="https://other.example.com"))
-    assert [need.ability for need in found.left_out["two"]] == ["host_per_endpoint"]
+    of = children(stream("also"))
+    two = stream(
+        "two", url_base="https://other.example.com/{{ stream_slice.of }}/", partition_router=of
+    )
+    found = made(
+        stream(), stream("also"), two, stream("three", url_base="https://c.example.com/v3/")
+    )
+    assert found.data["base_url"] == "https://api.example.com/v1"
+    one, _, two, three = found.data["endpoints"].values()
+    assert "base_url" not in one
+    assert (two["base_url"], two["path"]) == ("https://other.example.com", "{parent}/two")
+    assert (three["base_url"], three["path"]) == ("https://c.example.com/v3", "three")
+    tried(found, "a manifest")
+    assert not found.left_out
+
+
+def test_the_source_s_credentials_go_to_another_host_if_the_manifest_s_do() -> None:
+    key = {"type": "BasicHttpAuthenticator", "username": "{{ config['token'] }}"}
+    other = stream("two", url_base="https://other.example.com", authenticator=key)
+    found = made(stream(authenticator=key), stream("also", authenticator=key), other)
+    assert found.doubts["two"] == [
+        "the source's credentials go to https://other.example.com as well, as in the manifest"
+    ]
+    without = stream("two", url_base="https://other.example.com")
+    found = made(stream(authenticator=key), stream("also", authenticator=key), without)
+    assert [need.ability for need in found.left_out["two"]] == ["auth_per_endpoint"]
+
+
+def test_a_host_has_a_setting_that_can_t_be_empty_and_no_value_of_a_row() -> None:
+    found = made(stream(url_base="https://{{ config['region'] }}.example.com/v1"))
+    assert found.data["base_url"] == "https://${SHOP_REGION}.example.com/v1"
+    tried(found, "a manifest")
+    by_row = stream("two", url_base="https://{{ stream_slice.of }}.example.com/")
+    by_row["retriever"]["partition_router"] = children(stream())
+    found = made(stream(), by_row)
+    assert [need.ability for need in found.left_out["two"]] == ["host_computed"]
 
 
 def test_errors_and_limits_hold_for_the_source() -> None:

@@ -55,7 +55,8 @@ def test_a_path_that_is_a_url_of_the_same_host() -> None:
     assert found.data["endpoints"]["things"]["path"] == "v1/all/things"
     assert found.data["endpoints"]["teams"]["path"] == "v1/teams"
     other = made(stream("teams"), stream(path="https://elsewhere.example.com/things"))
-    assert [need.ability for need in other.left_out["things"]] == ["host_per_endpoint"]
+    things = other.data["endpoints"]["things"]
+    assert (things["base_url"], things["path"]) == ("https://elsewhere.example.com", "things")
 
 
 def test_pages_whose_name_goes_nowhere_are_one_page_that_may_not_be_full() -> None:

@@ -175,7 +175,7 @@ def test_a_har_file(tmp_path: Path) -> None:
     assert found["base_url"] == "https://api.example.com"
     assert found["endpoints"]["things"]["paging"]["kind"] == "page"
     assert found["endpoints"]["find"]["request"] == {"method": "POST", "json": {"q": "x"}}
-    assert "# more: request: the YAML can't say endpoints of several hosts" in text
+    assert "# more: request: the YAML can't say requests to another host" in text
     file.write_text(json.dumps({"log": {"entries": entries[:1]}}))
     with pytest.raises(ConfigError, match="no GET or POST whose response is JSON with a list"):
         import_document(file, None, ())
