@@ -109,6 +109,14 @@ def pause_of(
     return pause
 
 
+def names_next(page: ParsedPage, paging: Paging) -> bool:
+    """Whether a page without rows names the page behind it, and so is no end.
+
+    By a number the page behind one is known without the API, so that such a page names none.
+    """
+    return not paging.by_number and paging.next_request(page.request, page.info) is not None
+
+
 class KeySeeker:
     """Requests pages by key. An empty page is believed only if something else confirms it.
 
@@ -240,7 +248,7 @@ class ConfirmedEmptyPages:
     async def page(self, request: PageRequest) -> ParsedPage:
         page = await self._pages.page(request)
         before = self._before.pop(request, None)
-        if page.bookmark is not None or self._stands(request, page.info):
+        if page.bookmark is not None or self._stands(page):
             return self._remembered(page)
         if self._paging.is_first(request):
             return page
@@ -257,11 +265,12 @@ class ConfirmedEmptyPages:
                 return self._remembered(page)
         return replace(page, ends_by_empty=True, last_row_deleted=self._by_row)
 
-    def _stands(self, request: PageRequest, info: PageInfo) -> bool:
-        """Whether a page needs no confirmation: it has rows, or says itself that there are none."""
-        goes_on = self._paging.next_request(request, info) is not None
+    def _stands(self, page: ParsedPage) -> bool:
+        """Whether a page needs no confirmation: it has rows, says itself that there are none, or is
+        no end."""
+        info = page.info
         explicit = info.explicit_empty or info.total is not None
-        return info.rows > 0 or explicit or (goes_on and not self._paging.by_number)
+        return info.rows > 0 or explicit or names_next(page, self._paging)
 
     def _remembered(self, page: ParsedPage) -> ParsedPage:
         request, info = page.request, page.info

@@ -10,6 +10,11 @@ The third attempt believes an API that still sends none, and says so: all rows m
 
 Where no page is known to have rows, an empty first page is confirmed by a second one after a longer
 pause: all that is known then is what the API says.
+
+An empty page that names the page behind it is no end, and is not confirmed: an API that filters
+rows on its side sends many of them. Only a first page is, as nothing came before it. Nor does such
+a page show that the API is away, where it is the first one of an earlier partition: all rows of
+that partition may lie behind it.
 """
 
 import asyncio
@@ -19,7 +24,7 @@ from time import monotonic
 from typing import Final
 
 from pipeline.errors import ApiUnavailable, ContractBroken, RequestRefused
-from pipeline.extract.confirmation import LIMITS, Pause
+from pipeline.extract.confirmation import LIMITS, Pause, names_next
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageRequest
@@ -80,10 +85,12 @@ class KnownPages:
         if rows > self._most_rows:
             self._fullest, self._most_rows = page.request, rows
 
-    async def send_rows(self, attempt: int) -> tuple[bool, bool]:
+    async def send_rows(self, attempt: int, paging: Paging) -> tuple[bool, bool]:
         """Whether a page that had rows has some now; whether that came late.
 
         True where no such page is known. Values that ask at the same time share one request.
+
+        :param paging: by which the pages follow each other.
         """
         asked_s = self._clock_s()
         async with self._probing:
@@ -95,12 +102,15 @@ class KnownPages:
                     self._forget(request)
                 else:
                     self.note(page)
-                    if not page.info.rows:
+                    if page.info.rows:
+                        continue
+                    if request in (self._newest, self._fullest) or not names_next(page, paging):
                         return False, False
+                    self._forget(request)
         return True, bool(self.requests) and self._rows_came_s > asked_s + _LATE_S
 
     def _forget(self, request: PageRequest) -> None:
-        """Forget what the API refuses now, such as the page of a token that has expired."""
+        """Forget what tells nothing: the API refuses it now, as a token that has expired."""
         self._newest, self._fullest = (
             None if known == request else known for known in (self._newest, self._fullest)
         )
@@ -123,7 +133,7 @@ class OutageGuard:
 
     An empty first page is confirmed here, for every kind of paging. A status that says that there
     is nothing is enough by itself, and so is a change token, and the first page of a parent: most
-    have no children. Of a value of ``each`` a total is.
+    have no children. Of a value of ``each`` a total is, and the name of a next page.
     """
 
     def __init__(
@@ -156,7 +166,7 @@ class OutageGuard:
         page = await self._confirmed(request)
         info, says_none = page.info, self._of_value and page.info.total is not None
         says_none = says_none or info.explicit_empty or page.bookmark is not None
-        is_enough = says_none or self._of_parent
+        is_enough = says_none or self._of_parent or self._is_amidst(page)
         if info.rows or is_enough or not self._paging.is_first(request):
             return page
         if not (self._known.requests or self._of_value):
@@ -166,6 +176,11 @@ class OutageGuard:
         second = await self._confirmed(request)
         return second if second.info.rows else replace(second, ends_by_empty=True)
 
+    def _is_amidst(self, page: ParsedPage) -> bool:
+        """Whether a page without rows is no end, and not the first one; of a value it may be."""
+        is_first = self._paging.is_first(page.request) and not self._of_value
+        return not page.info.rows and not is_first and names_next(page, self._paging)
+
     async def _confirmed(self, request: PageRequest) -> ParsedPage:
         """The page. :raises ApiUnavailable: the API sends no rows for half a minute."""
         attempts = late = 0
@@ -173,9 +188,10 @@ class OutageGuard:
             page = await self._pages.page(request)
             self._known.note(page)
             self._confirms = self._confirms and not page.info.rows
-            if page.info.explicit_empty or page.bookmark is not None or not self._confirms:
+            says_none = page.info.explicit_empty or page.bookmark is not None
+            if says_none or not self._confirms or self._is_amidst(page):
                 return page
-            is_there, is_late = await self._known.send_rows(attempts)
+            is_there, is_late = await self._known.send_rows(attempts, self._paging)
             if is_there and (not is_late or late == LIMITS.late_confirmations):
                 return page
             late += is_late

@@ -281,6 +281,83 @@ def test_an_end_by_a_short_page_waits_for_nothing(lake: Lake) -> None:
     assert api.slept == []
 
 
+class Sparse:
+    """Pages of a server-side filter: each names the next one, and only one in the middle has rows.
+
+    :ivar empty: days, or values, of which none has.
+    """
+
+    def __init__(self) -> None:
+        self.empty: set[str] = set()
+        self.requests, self.slept = list[tuple[str, int]](), list[float]()
+        self.app = Starlette(routes=[Route("/things", self.answer)])
+
+    async def sleep(self, wait_s: float) -> None:
+        self.slept.append(wait_s)
+
+    async def answer(self, request: Request) -> Response:
+        given = request.query_params
+        number, value = int(given.get("token", "t0")[1:]), given.get("of")
+        until = instant(given.get("until", "2026-11-02T00:00:00Z"))
+        day = f"{until - timedelta(seconds=1):%Y-%m-%d}"
+        of = value or (day if "since" in given else f"up to {day}")
+        self.requests.append((of, number))
+        at = f"{day}T05:00:00Z"
+        rows = [{"id": of, "at": at}] if number == 3 and of not in self.empty else []
+        return JSONResponse({"rows": rows, "next": f"t{number + 1}" if number < 6 else None})
+
+
+SPARSE = """
+    source: api
+    base_url: {url}
+    start: 2026-11-01
+    safety_margin_s: 0
+    endpoints:
+      things:
+        request: {{params: {{token: '{{token}}', {params}}}}}
+        paging: {{kind: token, next: next, limit: 10}}
+        rows: rows
+        key: [id]
+        columns: {{id: string, at: "timestamp[iso]"}}
+        {more}
+"""
+
+
+def test_an_empty_page_that_names_the_next_one_is_requested_once_and_waits_for_nothing(
+    lake: Lake,
+) -> None:
+    api, days = Sparse(), ["2026-11-01", "2026-11-02", "2026-11-03"]
+    api.empty = {"2026-11-02"}
+    with serving(api.app) as url:
+        params = "since: '{start}', until: '{end}'"
+        source = source_of(SPARSE.format(url=url, params=params, more="cursor: at"))
+        found, requests = [], []
+        for day in days:
+            api.requests.clear()
+            outcome, _ = outcome_of(source, lake, "things", [day], NOW, sleep=api.sleep)
+            assert not outcome.failed, "the first page of an earlier day is empty, and no outage"
+            found.append(outcome.results[0].manifest.rows)
+            requests.append([number for of, number in api.requests if of == day])
+    assert found == [1, 0, 1]
+    for numbers in requests[1:]:
+        assert {numbers.count(n) for n in (1, 2, 4, 5)} == {1}
+        assert numbers.count(0) == 2, "before the first page nothing came"
+        assert numbers.count(6) == 3, "the end is confirmed"
+
+
+def test_a_value_whose_first_page_names_the_next_one_waits_for_its_end_alone(lake: Lake) -> None:
+    api = Sparse()
+    api.empty = {"b"}
+    with serving(api.app) as url:
+        more = "each: {values: [a, b, c]}"
+        source = source_of(SPARSE.format(url=url, params="of: '{each}'", more=more))
+        outcome, _ = outcome_of(source, lake, "things", ["2026-11-03"], NOW, sleep=api.sleep)
+    assert outcome.results[0].manifest.rows == 2
+    firsts = [request for request in api.requests if request[1] == 0]
+    assert sorted(firsts) == [("a", 0), ("b", 0), ("c", 0)]
+    assert len(api.slept) == 2 * 3, "before the two confirmations of each end"
+
+
 # ---- sweeps
 
 
