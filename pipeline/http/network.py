@@ -6,6 +6,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -101,7 +102,10 @@ def tls_context(tls: TlsConfig, env: Mapping[str, str]) -> ssl.SSLContext:
     :raises ConfigError: a file can't be read, or has no certificate.
     """
     name = next((name for name in _BUNDLES if env.get(name)), None)
-    context = _trusting(env[name] if name else certifi.where(), name or "certifi")
+    bundle = (env[name] if name else certifi.where(), name or "certifi")
+    if not (tls.ca or tls.cert):
+        return _shared(*bundle)
+    context = _trusting(*bundle)
     if tls.ca:
         _trust(context, tls.ca, "`tls.ca`")
     if tls.cert:
@@ -119,6 +123,9 @@ def _trusting(path: str, name: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _trust(context, path, name)
     return context
+
+
+_shared = lru_cache(maxsize=4)(_trusting)
 
 
 def _trust(context: ssl.SSLContext, path: str, name: str) -> None:

@@ -122,16 +122,10 @@ def good(text: str) -> str:
 
 @pytest.mark.timeout(600)
 def test_a_source_is_a_component(shop: DgProject, s3: S3) -> None:
-    code, said = shop.dg("list", "components")
-    assert code == 0, said
-    assert TYPE in said
     shop.write("defs/shop/defs.yaml", good(ATTRIBUTES))
     shop.write("defs/stock/defs.yaml", f"type: {TYPE}\nattributes: {{file: stock.yaml}}\n")
     shop.write("defs/stock/stock.yaml", IN_A_FILE)
     shop.write("defs/headrace/defs.yaml", "type: assets.component.OperationsComponent\n")
-    code, said = shop.dg("list", "component-tree")
-    assert code == 0, said
-    assert "SourceComponent" in said
     code, said = shop.dg("check", "defs")
     assert code == 0, said
     assert "All component YAML validated successfully." in said
@@ -167,7 +161,6 @@ def test_what_is_scaffolded_loads(shop: DgProject) -> None:
     code, said = shop.dg("scaffold", "defs", TYPE, "shelves")
     assert code == 0, said
     assert (shop.folder / "shopping/defs/shelves/shelves.yaml").exists()
-    code, said = shop.dg("check", "yaml")
-    assert code == 0, said
     code, said = shop.dg("list", "defs", "--json")
+    assert code == 0, said
     assert '"shelves/things"' in said

@@ -17,7 +17,7 @@ from pipeline.config import Source, load_all, load_source, loader
 from pipeline.config.json_schema import source_schema
 from pipeline.config.request import WindowFormat
 from pipeline.errors import ConfigError
-from tests.support.moving import THOROUGH
+from tests.support.thorough import THOROUGH
 from tests.support.yaml_sources import source_of
 
 ROOT = Path(__file__).parents[2]

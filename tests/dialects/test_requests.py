@@ -22,7 +22,7 @@ from pipeline.extract.plan import reader_of, shape_of
 from pipeline.messages import HttpRequest, RequestCounts
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
-from tests.support.moving import THOROUGH
+from tests.support.thorough import THOROUGH
 from tests.support.wire import Seen, answer, client_of, serving
 from tests.support.yaml_sources import source_of
 

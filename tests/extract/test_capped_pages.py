@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.pagination.numbered import OffsetPaging
-from tests.support.moving import THOROUGH, Moving
+from tests.support.moving import Moving
+from tests.support.thorough import THOROUGH
 
 Keys = list[int]
 

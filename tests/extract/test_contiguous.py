@@ -18,8 +18,9 @@ from pipeline.pagination import Paging
 from pipeline.pagination.keyset import KeysetPaging
 from pipeline.pagination.numbered import OffsetPaging
 from pipeline.pagination.page import PageInfo, PageRequest
-from tests.support.moving import THOROUGH, Fault, Moving
+from tests.support.moving import Fault, Moving
 from tests.support.positions import as_stored
+from tests.support.thorough import THOROUGH
 
 SEEDS = st.integers(0, 2**32 - 1)
 Keys = list[Any]

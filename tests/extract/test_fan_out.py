@@ -27,8 +27,9 @@ from pipeline.pagination.numbered import NumberedPaging, OffsetPaging
 from pipeline.pagination.page import PageRequest
 from pipeline.pagination.token import TokenPaging
 from tests.extract.test_sequential import Numbered, Tokens
-from tests.support.moving import THOROUGH, Moving
+from tests.support.moving import Moving
 from tests.support.positions import as_stored
+from tests.support.thorough import THOROUGH
 
 pytestmark = pytest.mark.slow
 

@@ -29,9 +29,10 @@ from pipeline.pagination.keyset import KeysetPaging
 from pipeline.pagination.numbered import NumberedPaging, OffsetPaging
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
-from tests.support.moving import THOROUGH, Moving
+from tests.support.moving import Moving
 from tests.support.positions import as_stored
 from tests.support.runs import outcome_of, serving
+from tests.support.thorough import THOROUGH
 from tests.support.yaml_sources import source_of
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)

@@ -20,6 +20,7 @@ from pipeline.errors import ContractBroken
 from pipeline.extract.prefetch import MAX_BATCH_BYTES, ParseBatcher
 from tests.decode.test_type_lattice import ROWS
 from tests.support.readers import reader_of
+from tests.support.thorough import THOROUGH
 
 COLUMNS = (Column("id", parse_type("int64")), Column("at", parse_type("timestamp[s]")))
 SHAPES = (
@@ -81,7 +82,7 @@ def same(
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=60 * THOROUGH)
 @given(
     st.sampled_from(SHAPES),
     st.lists(st.lists(ROWS, min_size=1, max_size=3), min_size=4, max_size=7),
@@ -100,7 +101,7 @@ def test_together_they_are_what_they_are_alone(
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=100 * THOROUGH)
 @given(st.sampled_from(SHAPES[:3]), st.lists(BENT | st.just(b'[{"id":5}]'), min_size=2, max_size=4))
 def test_no_body_reaches_into_the_next(shape: Shape, bodies: list[bytes]) -> None:
     reader, other = reader_of(shape), reader_of(shape)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.extract.prefetch import AdaptiveConcurrency, ahead_of, as_they_come, in_order
-from tests.support.moving import THOROUGH
+from tests.support.thorough import THOROUGH
 
 Item = tuple[int, int]
 

@@ -25,8 +25,9 @@ from pipeline.pagination.cursor import CursorPaging
 from pipeline.pagination.numbered import NumberedPaging, OffsetPaging
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
-from tests.support.moving import THOROUGH, Moving
+from tests.support.moving import Moving
 from tests.support.positions import as_stored
+from tests.support.thorough import THOROUGH
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -11,14 +11,15 @@ from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake
 from tests.faults.support import IN_DAY_S, check_clean, check_rows, new_run_id
 from tests.faults.workers import Task, workers
+from tests.support.thorough import THOROUGH
 
-ROUNDS = 50
+ROUNDS = 20 * THOROUGH
 ENDPOINT = "genres"
 OPTIONS = {"only": [ENDPOINT], "page_rows": 8, "batch_rows": 8, "pack": 1}
 
 
 @pytest.mark.slow
-def test_fifty_times_at_random_offsets(api: Emulator, s3: S3, lake: Lake) -> None:
+def test_again_and_again_at_random_offsets(api: Emulator, s3: S3, lake: Lake) -> None:
     chance = random.Random(5)
     address = (api.port, api.client_id, api.client_secret)
     outcomes: Counter[str] = Counter()

@@ -22,6 +22,7 @@ from pipeline.lake.read import dataset
 from pipeline.lake.s3 import Lake
 from tests.faults.support import DAY, QUICK, Bench, Ran, check_clean
 from tests.support.runs import serving
+from tests.support.thorough import THOROUGH
 
 pytestmark = pytest.mark.slow
 
@@ -252,7 +253,7 @@ _values = st.recursive(
 )
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40 * THOROUGH, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=300) | st.binary(max_size=200))
 def test_any_text_is_a_source_or_one_sentence(tmp_path: Path, text: str | bytes) -> None:
     path = tmp_path / "odd.yaml"
@@ -261,7 +262,7 @@ def test_any_text_is_a_source_or_one_sentence(tmp_path: Path, text: str | bytes)
         load_source(path, {})
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60 * THOROUGH, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_source_with_anything_anywhere_is_a_source_or_one_sentence(
     tmp_path: Path, data: st.DataObject

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 
 import httpx
@@ -42,7 +43,7 @@ async def against(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    transport = AiohttpTransport(4, httpx.create_ssl_context())
+    transport = AiohttpTransport(4, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     timeout = httpx.Timeout(read_s, connect=2.0, pool=None)
     async with server, httpx.AsyncClient(transport=transport, timeout=timeout) as client:
         await work(client, url)

@@ -19,7 +19,7 @@ from pipeline.partitions.window import (
     newest_snapshot,
     snapshot,
 )
-from tests.support.moving import THOROUGH
+from tests.support.thorough import THOROUGH
 
 # With skipped and doubled hours, at midnight too (Beirut, Cairo), half hours, and a day that
 # Samoa has never had (2011-12-30).

@@ -29,9 +29,7 @@ WIDE = Limits((RateWindow(1000, 1.0),), 2)
 @pytest.mark.parametrize(
     ("rate", "processes", "asked"),
     [
-        (4, 1, 24), (4, 4, 24), (4, 16, 32),
-        (50, 1, 400), (50, 4, 400), (50, 16, 400),
-        (500, 1, 2000), (500, 4, 2000), (500, 16, 3200),
+        (4, 1, 24), (4, 16, 32), (50, 4, 400), (500, 1, 2000), (500, 16, 3200),
     ],
 )  # fmt: skip
 def test_any_number_of_processes_stays_within_one_limit(

@@ -14,6 +14,7 @@ from pipeline.ratelimit import Limits, RateWindow, reservation
 from pipeline.ratelimit.limits import part_of
 from pipeline.ratelimit.state_layout import MARGIN_MIN
 from tests.ratelimit.test_reservation import new
+from tests.support.thorough import THOROUGH
 
 FULL = -1
 LONG = [RateWindow(5, 30.0), RateWindow(3, 10.0), RateWindow(100, 10.0), RateWindow(30, 60.0)]
@@ -76,7 +77,7 @@ class Shared:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=30 * THOROUGH)
 @given(
     windows=st.sampled_from([(window,) for window in LONG] + SHORT_TOO),
     share=SHARES,
@@ -92,7 +93,7 @@ def test_backfills_that_are_alone_have_the_whole(
     assert world.lent_whole(after=world.longest_s, windows=8)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40 * THOROUGH)
 @given(
     window=st.sampled_from(LONG),
     share=SHARES,

@@ -122,7 +122,10 @@ def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first_of_a_burst
     name: str, where: str
 ) -> None:
     async def test() -> None:
-        async with open_budget(name, PATIENT, where) as one, open_budget(name, PATIENT, where) as two:
+        async with (
+            open_budget(name, PATIENT, where) as one,
+            open_budget(name, PATIENT, where) as two,
+        ):
             await one.throttled(None)
             answer = await two.store.take(None)
             assert answer.wait_s <= 0.25 * PATIENT.shortest.per_s + 0.01

@@ -19,6 +19,7 @@ from pipeline.ratelimit import Limits, RateWindow, reservation
 from pipeline.ratelimit import state_layout as layout
 from pipeline.ratelimit.stores import redis as store
 from tests.ratelimit.test_reservation import new
+from tests.support.thorough import THOROUGH
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,7 @@ class Both:
 
 
 @settings(
-    max_examples=150,
+    max_examples=60 * THOROUGH,
     phases=[Phase.reuse, Phase.generate],  # a server makes shrinking take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

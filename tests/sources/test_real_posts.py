@@ -136,7 +136,8 @@ def test_couchdb_s_selectors_and_its_changes(lake: Lake, tmp_path: Path) -> None
             outcome.failed[0].error
         )
 
-        gone = [_deleted(url, row["_id"]) for row in table[:50]]
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            gone = [_deleted(http, row["_id"]) for row in table[:50]]
         (manifest,) = extract(source, lake, "changes", DAYS[-1:], NOW)
         found = key_rows(lake, manifest.files, ["id", "number", "_deleted"]).to_pylist()
         assert {row["id"] for row in found if row["_deleted"]} == {*gone}
@@ -145,8 +146,8 @@ def test_couchdb_s_selectors_and_its_changes(lake: Lake, tmp_path: Path) -> None
         assert kept == {row["_id"]: row["number"] for row in table[50:]}
 
 
-def _deleted(url: str, name: str) -> str:
-    rev = httpx.get(f"{url}/{name}", trust_env=False).json()["_rev"]
-    answer = httpx.delete(f"{url}/{name}", params={"rev": rev}, trust_env=False)
+def _deleted(http: httpx.Client, name: str) -> str:
+    rev = http.get(f"/{name}").json()["_rev"]
+    answer = http.delete(f"/{name}", params={"rev": rev})
     assert answer.status_code == 200, answer.text
     return name

@@ -2,12 +2,9 @@
 
 It implements ``PageSource``. Before each response rows may come, leave the window or be deleted;
 responses are delayed in a random order that a seed decides; the faults are those of real servers.
-
-``HEADRACE_THOROUGH=20`` in the environment tries 20 times as many cases.
 """
 
 import asyncio
-import os
 import random
 from bisect import bisect_right, insort
 from collections.abc import Callable
@@ -18,7 +15,6 @@ import pyarrow as pa
 from pipeline.extract.pages import ParsedPage
 from pipeline.pagination.page import Key, PageInfo, PageRequest
 
-THOROUGH = int(os.environ.get("HEADRACE_THOROUGH", "1"))
 Fault = Callable[[PageRequest, list[int]], list[int]]
 
 
