@@ -84,7 +84,8 @@ def _parts(draft: Draft, stream: Component) -> dict[str, str]:
 class _Converter:
     def __init__(self, manifest: ConnectorManifest, source: str, known: frozenset[str]) -> None:
         self.manifest = manifest
-        self.settings = SettingNames(source, manifest.spec)
+        computed = {path: how for path, how in manifest.computed.items() if path}
+        self.settings = SettingNames(source, manifest.spec, computed)
         self.known = known
         self.drafts: dict[str, Draft] = {}
         self.streams: dict[str, Component] = {}
@@ -356,6 +357,8 @@ class _Converter:
                 for doubt in doubts:
                     draft.doubt(doubt)
         limits, left_out = errors.limits(requesters, self.manifest.budget)
+        if (changed := self.manifest.computed.get(())) is not None:
+            left_out.append(changed)
         if self.manifest.newer:
             left_out.append(
                 f"the manifest is of version {self.manifest.newer}, and those up to {NEWEST} are "

@@ -65,6 +65,7 @@ class ConnectorManifest:
     :ivar streams: its static streams, resolved, in the order of the file.
     :ivar dynamic: components that make streams at run time; they have no names yet.
     :ivar spec: the JSON Schema of its settings.
+    :ivar computed: how the manifest makes or changes a member of its settings, by its path.
     :ivar newer: its version, if that is newer than those that are known here.
     """
 
@@ -74,6 +75,7 @@ class ConnectorManifest:
     spec: Mapping[str, Any] = field(default_factory=dict)
     budget: Component | None = None
     newer: str = ""
+    computed: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
 
 def read_manifest(file: Path) -> ConnectorManifest:
@@ -122,7 +124,31 @@ def manifest_of(data: Any, name: str, where: str = "the document") -> ConnectorM
         settings if isinstance(settings, dict) else {},
         budget if isinstance(budget, dict) else None,
         _newer(data.get("version")),
+        _computed_settings(spec if isinstance(spec, dict) else {}),
     )
+
+
+def _computed_settings(spec: Component) -> dict[tuple[str, ...], str]:
+    """The settings that ``config_normalization_rules`` make or change, and how."""
+    rules = spec.get("config_normalization_rules")
+    rules = rules if isinstance(rules, dict) else {}
+    steps = [step for step in rules.get("transformations") or [] if isinstance(step, dict)]
+    for migration in rules.get("config_migrations") or []:
+        steps += (migration.get("transformations") or []) if isinstance(migration, dict) else []
+    how: dict[tuple[str, ...], str] = {}
+    for step in steps:
+        kind = step.get("type")
+        if kind == "ConfigAddFields":
+            for added in step.get("fields") or []:
+                path = tuple(map(str, added.get("path") or ()))
+                how[path] = f"computed by the manifest: {' '.join(str(added.get('value')).split())}"
+        elif kind == "ConfigRemapField":
+            path = tuple(map(str, step.get("field_path") or ()))
+            how[path] = f"as the manifest maps it: {step.get('map')}"
+        elif kind not in ("ConfigRemoveFields", None) or "class_name" in step:
+            name = step.get("class_name") or kind
+            how[()] = f"settings are changed by {name}, which is not known here"
+    return how
 
 
 def _newer(version: Any) -> str:

@@ -74,6 +74,10 @@ def _decode(draft: Draft, decoder: Component) -> None:
     if kind == "CompositeRawDecoder" and isinstance(decoder.get("parser"), dict):
         decoder = decoder["parser"]
         kind = decoder.get("type")
+    while kind in ("GzipDecoder", "GzipParser"):
+        draft.doubt("a body that is a gzip file is refused here, unless Content-Encoding says so")
+        decoder = decoder.get("decoder") or decoder.get("inner_parser") or {}
+        kind = decoder.get("type")
     if kind in ("JsonlDecoder", "JsonLineParser"):
         draft.data["format"] = "jsonl"
     elif kind in ("CsvDecoder", "CsvParser"):
@@ -132,15 +136,27 @@ def transform(draft: Draft, transformations: list[Component], types: Mapping[str
             draft.doubt(f"RemoveFields keeps its members here: the condition {condition}")
         elif kind == "RemoveFields":
             pointers = transformation.get("field_pointers") or []
-            excluded = draft.data.setdefault("exclude", [])
-            excluded += [dotted([str(part) for part in pointer]) for pointer in pointers]
-            draft.need("exclude", "RemoveFields", ", ".join(map(str, excluded[:5])))
+            _remove(draft, [[str(part) for part in pointer] for pointer in pointers])
         elif kind == "KeysToSnakeCase":
             _snake_case(draft, types)
         elif kind in _RULES:
             draft.need(_RULES[kind], kind)
         else:
             draft.need("component", "transformations", kind)
+
+
+def _remove(draft: Draft, pointers: list[list[str]]) -> None:
+    """Members that no row keeps; a pattern of names is none that the YAML has."""
+    excluded = draft.data.setdefault("exclude", [])
+    for pointer in pointers:
+        if any(set(part) & set("*?[") for part in pointer):
+            shown = ".".join(pointer)
+            draft.doubt(f"RemoveFields keeps {shown} here: name the members in exclude")
+        else:
+            excluded.append(dotted(pointer))
+    if not excluded:
+        del draft.data["exclude"]
+    draft.need("exclude", "RemoveFields", ", ".join(map(str, excluded[:5])))
 
 
 def _add(draft: Draft, added: Component, condition: Any, types: Mapping[str, str]) -> None:

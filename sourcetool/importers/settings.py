@@ -14,12 +14,14 @@ class SettingNames:
 
     :ivar source: its name; settings begin with it.
     :ivar spec: the JSON Schema of the connector's configuration.
+    :ivar computed: of a member that the manifest makes or changes itself: how, by its path.
     :ivar used: what is known of each that the YAML names.
     :ivar samples: a value of each, made up or the specification's example, to load the YAML with.
     """
 
     source: str
     spec: Mapping[str, Any] = field(default_factory=dict)
+    computed: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
     samples: dict[str, str] = field(default_factory=dict)
     _owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -43,9 +45,12 @@ class SettingNames:
 
     def text(self, path: tuple[str, ...], default: Any = None) -> str:
         """``${NAME}``, or ``${NAME:-default}`` where the setting may lack."""
+        spec, how = self.described(path), self.computed.get(path)
+        if how and not spec:
+            return self.derived(".".join(path), how, None if default is None else str(default))
         name = self.variable_of(path)
-        spec = self.described(path)
-        self.used.setdefault(name, str(spec.get("title") or ".".join(path)))
+        title = str(spec.get("title") or ".".join(path))
+        self.used.setdefault(name, f"{title} ({masked(how)})" if how else title)
         self.samples.setdefault(name, _sample(spec, name))
         if default is None:
             default = spec.get("default")

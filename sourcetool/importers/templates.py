@@ -88,10 +88,21 @@ class _Reader:
         return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 
     def choice(self, node: nodes.If) -> Value:
+        before = dict(self.variables)
         otherwise: Value = self.body(node.else_) if node.else_ else Literal("")
-        for branch in reversed(node.elif_):
-            otherwise = Choice(self.value(branch.test), self.body(branch.body), otherwise)
-        return Choice(self.value(node.test), self.body(node.body), otherwise)
+        for branch in [*reversed(node.elif_), node]:
+            behind, self.variables = self.variables, dict(before)
+            test = self.value(branch.test)
+            otherwise = Choice(test, self.body(branch.body), otherwise)
+            self.variables = {
+                name: Choice(
+                    test,
+                    self.variables.get(name, Literal("")),
+                    behind.get(name, Literal("")),
+                )
+                for name in {**behind, **self.variables}
+            }
+        return otherwise
 
     def value(self, node: nodes.Node) -> Value:
         """An expression."""
@@ -197,6 +208,8 @@ class _Reader:
             return moment(name, values, named)
         if name == "duration" and values and isinstance(values[0], Literal):
             return Literal(Duration(seconds(values[0].value)))
+        if name == "generate_uuid":
+            return Unknown("a text that is another one each time")
         if name == "format_datetime" and len(values) > 1 and isinstance(values[1], Literal):
             return Formatted(values[0], str(values[1].value))
         if name == "timestamp" and len(values) == 1:

@@ -7,6 +7,7 @@ import pytest
 from sourcetool.importers.trial import tried
 from tests.sourcetool.manifests import (
     LINK,
+    SPEC,
     Data,
     children,
     endpoint,
@@ -37,6 +38,70 @@ def test_formats_that_are_not_json(decoder: Data, format: object) -> None:
     found = endpoint(stream(decoder=decoder, rows=[]))
     assert found["format"] == format
     assert "rows" not in found
+
+
+@pytest.mark.parametrize("kind", ["GzipDecoder", "CompositeRawDecoder"])
+def test_a_gzip_decoder_is_the_one_inside_it(kind: str) -> None:
+    decoder: Data = {"type": "GzipDecoder", "decoder": {"type": "CsvDecoder", "delimiter": ";"}}
+    if kind != "GzipDecoder":
+        decoder = {"type": kind, "parser": {"type": "GzipParser", "inner_parser": LINE}}
+    one = stream(decoder=decoder, rows=[])
+    assert endpoint(one)["format"] == (
+        "jsonl" if "parser" in decoder else {**CSV, "delimiter": ";"}
+    )
+    assert "a gzip file is refused here" in doubts(one)
+
+
+CSV = {"kind": "csv"}
+
+
+def test_members_that_a_pattern_names_are_kept_and_said() -> None:
+    remove = {"type": "RemoveFields", "field_pointers": [["a", "*"], ["b"], ["**", "c"]]}
+    one = stream(transformations=[remove])
+    assert endpoint(one)["exclude"] == ["b"]
+    assert "RemoveFields keeps a.* here" in doubts(one)
+    assert "RemoveFields keeps **.c here" in doubts(one)
+    remove["field_pointers"] = [["**", "c"]]
+    assert "exclude" not in endpoint(stream(transformations=[remove]))
+
+
+def test_a_setting_that_the_manifest_makes_itself_says_how() -> None:
+    added = {"path": ["host"], "value": "{{ 'eu' if config.region == 'EU' else 'us' }}"}
+    rules = {
+        "type": "ConfigNormalizationRules",
+        "config_migrations": [
+            {
+                "type": "ConfigMigration",
+                "transformations": [
+                    {"type": "ConfigRemapField", "map": {"EU": "e"}, "field_path": ["region"]}
+                ],
+            }
+        ],
+        "transformations": [
+            {"type": "ConfigAddFields", "fields": [added]},
+            {"type": "CustomConfigTransformation", "class_name": "source_shop.Change"},
+        ],
+    }
+    one = stream(path="{{ config['host'] }}/{{ config['region'] }}")
+    found = made(one, spec={**SPEC, "config_normalization_rules": rules})
+    assert found.settings.used["SHOP_HOST"].startswith("computed by the manifest: {{ 'eu' if")
+    assert found.settings.used["SHOP_REGION"] == "region (as the manifest maps it: {'EU': 'e'})"
+    assert any("source_shop.Change" in note for note in found.notes)
+
+
+def test_a_variable_that_a_branch_sets_has_the_value_of_that_branch() -> None:
+    sets = "{% if X %}{% set a = 'x' %}{% else %}{% set a = 'y' %}{% endif %}{{ a }}"
+    by_setting = made(stream(path=sets.replace("X", "config.region == 'eu'")))
+    assert by_setting.data["endpoints"]["things"]["path"] == "${SHOP_THINGS_PATH:-y}"
+    known = made(stream(path=sets.replace("X", "none"))).data["endpoints"]["things"]
+    assert known["path"] == "y"
+    chain = "{% if none %}{% set a = 1 %}{% elif true %}{% set a = 2 %}{% endif %}{{ a }}"
+    assert made(stream(path=chain)).data["endpoints"]["things"]["path"] == "2"
+
+
+def test_a_text_that_is_another_one_each_time_is_no_setting() -> None:
+    found = made(stream(request_headers={"X-Id": "{{ generate_uuid() }}"}))
+    assert [need.ability for need in found.left_out["things"]] == ["computed"]
 
 
 def test_a_column_with_the_name_of_the_partitions_folders_gets_another() -> None:
