@@ -206,8 +206,9 @@ class FanOutReader:
                     self._open[batch.index] = batch.position
                 else:
                     self._end(batch.index, batch.ended)
-                if batch.table is not None:
-                    yield self._handed_on(batch.table, batch.arrow_bytes)
+                # Of values without rows, however many, the position goes on, too.
+                table = pa.table({}) if batch.table is None else batch.table
+                yield self._handed_on(table, batch.arrow_bytes)
         self.progress.values = len(self._values)
         self._failures.check(self.failed, len(self._values))
         async for earlier in self._stale_rows():
@@ -320,8 +321,7 @@ class FanOutReader:
             if self._refuses_position(error, position, reader):
                 raise CannotResume(f"value {name}") from error
             ended = _Ended(failed=self._failures.failed(name, error))
-            # A position that has the failure in it goes out with the end, also if no row does.
-            last = _ValueBatch(index, pa.table({}))
+            last = _ValueBatch(index)
         yield replace(last, ended=ended or _proof_of(reader))
 
     def _refuses_position(
@@ -386,7 +386,7 @@ class FanOutReader:
             self.progress.failed_values += ended.failed.has_failed
             if position is not None:
                 self._cut_off[index] = position
-        elif self._reading[index].rows or position is not None:
+        elif self._reading[index].rows or index in self._rows_of:
             self._with_rows += 1
         if index not in self._cut_off:
             self._rows_of.pop(index, None)

@@ -156,7 +156,9 @@ async def _read_keys(
         tables: list[pa.Table] = []
         async with aclosing(reader.run(None)) as pages:
             async for page in pages:
-                tables.append(decoder.conform(page.table.select(keys), decoder.schema).select(keys))
+                if page.table.num_rows:  # else it may have no columns
+                    rows = decoder.conform(page.table.select(keys), decoder.schema)
+                    tables.append(rows.select(keys))
         return tables
 
     tables = await _read_while_tokens_expire(read, progress)
