@@ -13,7 +13,7 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
 from pipeline.extract.confirmation import (
-    ConfirmedEmptyPages,
+    ConfirmedEnds,
     OpenEndedPages,
     OverlappingPages,
     Pause,
@@ -283,4 +283,4 @@ def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pau
         return pages if endpoint.counted else OverlappingPages(pages, first)
     if endpoint.count is not None:
         return pages
-    return ConfirmedEmptyPages(pages, paging, pause=pause)
+    return ConfirmedEnds(pages, paging, pause=pause)

@@ -166,3 +166,52 @@ def test_parents_without_children_are_asked_once(lake: Lake) -> None:
         outcome, _ = outcome_of(source, lake, ["things", "parts"], DAYS, NOW)
     assert not outcome.failed
     assert sorted(asked) == ["0", "1", "2"]
+
+
+class NextLeftOut:
+    """Pages of ten rows, or of as many as each has, of which some name no next one for once."""
+
+    def __init__(self, rows: int, *without: int, says: str = "") -> None:
+        self.rows, self.without, self.says = ROWS[:rows], list(without), says
+        self.requests = list[int]()
+
+    async def things(self, request: Request) -> Response:
+        first = int(request.query_params.get("first", 0))
+        self.requests.append(first)
+        goes_on = first + 10 < len(self.rows)
+        if first in self.without:
+            self.without.remove(first)
+            goes_on = False
+        target, following = str(request.url).split("?")[0], str(first + 10)
+        link = f'<{target}?first={following}>; rel="next"'
+        headers = {"Link": link, "Next": following} if goes_on or self.says else {}
+        body = {"rows": self.rows[first : first + 10], "more": goes_on}
+        return JSONResponse(body, headers=headers)
+
+
+@pytest.mark.parametrize("without", [(0,), (20,), (0, 10, 20)])
+@pytest.mark.parametrize(
+    ("kind", "says"), [("link", ""), ("token", ""), ("link", "more"), ("token", "more")]
+)
+def test_a_full_page_that_names_no_next_one_for_once_ends_no_chain(
+    lake: Lake, kind: str, says: str, without: tuple[int, ...]
+) -> None:
+    api = NextLeftOut(34, *without, says=says)
+    paging, more = PAGINGS[kind]
+    limit = 100 if without == (20,) else 10  # then the pages before show how many rows one has
+    paging = paging.replace("limit: 10", f"limit: {limit}") + (", more: more" if says else "")
+    with serving(Starlette(routes=[Route("/things", api.things)])) as url:
+        source = source_at(url, paging, more, "rows: rows")
+        (manifest,) = extract(source, lake, "things", DAYS, NOW)
+    assert manifest.rows == 34
+    assert manifest.proof.gaps_refetched == len(without)
+    assert len(api.requests) == 4 + len(without)
+
+
+def test_a_full_last_page_costs_one_request(lake: Lake) -> None:
+    api = NextLeftOut(30)
+    with serving(Starlette(routes=[Route("/things", api.things)])) as url:
+        source = source_at(url, *PAGINGS["token"], whole="rows: rows")
+        (manifest,) = extract(source, lake, "things", DAYS, NOW)
+    assert manifest.rows == 30
+    assert api.requests == [0, 10, 20, 20]
