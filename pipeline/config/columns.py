@@ -11,11 +11,21 @@ object. Of null, ``gt`` and the like never hold.
 import json
 import operator
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import pyarrow as pa
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.coerce import CellRefused, cell
@@ -229,6 +239,21 @@ def short_column(value: Any) -> Any:
     return {"type": value} if isinstance(value, str | list) else value
 
 
+def _column(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    return (_of_type(value) if isinstance(value, str) else None) or read(short_column(value))
+
+
+@lru_cache(maxsize=256)
+def _of_type(name: str) -> "ColumnSpec | None":
+    """The column of which nothing but the type is said: one object for all that have it.
+
+    None of a type that is not known: the validator's sentence says where it stands.
+    """
+    with suppress(ValidationError):
+        return ColumnSpec(type=name)
+    return None
+
+
 def _key(value: Any) -> Any:
     """``none`` is written where rows have no key; an empty list is a mistake."""
     if value in ([], ()):
@@ -237,7 +262,7 @@ def _key(value: Any) -> Any:
 
 
 Key = Annotated[tuple[str, ...], BeforeValidator(_key, Literal["none"] | tuple[str, ...])]
-Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(short_column)]]
+Columns = dict[str, Annotated[ColumnSpec, WrapValidator(_column)]]
 HashKind = Literal["sha256"]
 
 

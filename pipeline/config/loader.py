@@ -155,7 +155,9 @@ def source_of_text(file: str, text: str, settings: Mapping[str, str]) -> Source:
     """
     missing = _Missing(file, {})
     data, lines, filled = _parse(file, text, settings, missing)
-    merged = without_left_out(merge_defaults(data))
+    merged = merge_defaults(data)
+    if lines.variables:
+        merged = without_left_out(merged)
     try:
         source = _source_of(merged, missing)
     except ValidationError as error:

@@ -16,6 +16,7 @@ is several segments of a path: ``dialects.quoting`` has them all.
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -51,6 +52,7 @@ def before_now(name: str) -> timedelta | None:
     return timedelta(**{_UNITS[name[-1]]: int(name[4:-1])})
 
 
+@lru_cache(maxsize=1024)
 def placeholders_in(text: str) -> frozenset[str]:
     """The names of the placeholders in a text, however their values are quoted."""
     return frozenset(name for name, _ in PLACEHOLDER.findall(text))

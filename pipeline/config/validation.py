@@ -320,8 +320,9 @@ def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
 
 
 def _quotes_are_known(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
-    for name, how in PLACEHOLDER.findall(f"{request.templates}{endpoint.path}"):
-        if "|" + how in f"{request.templates}{endpoint.path}" and how and how not in QUOTES:
+    text = f"{request.templates}{endpoint.path}"
+    for name, how in PLACEHOLDER.findall(text) if "|" in text else ():
+        if how and how not in QUOTES:
             yield (
                 f"`{{{name}|{how}}}` says `{how}`, which is not known: expected one of "
                 f"{', '.join(QUOTES)}"
@@ -389,6 +390,8 @@ def _window_is_requested(endpoint: "Endpoint", placeholders: frozenset[str]) -> 
 
 def _baseline_keeps_its_end(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
     """A text with a placeholder without a value is left out, and the others in it as well."""
+    if not endpoint.incremental:
+        return
     together = endpoint.window.together or endpoint.window.floor is not None
     first = endpoint.paging.first_request().token is not None
     lacking = ([] if together else ["start"]) + ["after", "before"] + ([] if first else ["token"])
@@ -396,7 +399,7 @@ def _baseline_keeps_its_end(endpoint: "Endpoint", request: HttpTemplate) -> Iter
     for text in _texts([*templates]):
         always = placeholders_in(OPTIONAL.sub("", text))
         left_out = next((name for name in lacking if name in always), None)
-        if not endpoint.incremental or left_out is None or "end" not in always:
+        if left_out is None or "end" not in always:
             continue
         what = "a baseline" if left_out == "start" else "a first page"
         floor = "set `window.floor`, e.g. '1970-01-01', or " if left_out == "start" else ""
