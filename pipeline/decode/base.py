@@ -11,13 +11,16 @@ The whole of a kind, for rows like ``id;name`` with a line of names above them:
     import pyarrow as pa
 
     from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
-    from pipeline.decode.body_checks import BadBody
+    from pipeline.decode.body_checks import BadBody, ConversionCounts, clean_utf8
+    from pipeline.decode.row_selection import Row
     from pipeline.decode.shape import Shape
     from pipeline.messages import Body
 
 
     @DECODERS.register("semicolons")
     class SemicolonFormat(Format):
+        '''Rows of cells with semicolons between them.'''
+
         kind: Literal["semicolons"] = "semicolons"
         accept: ClassVar[str] = "text/csv"
 
@@ -34,9 +37,20 @@ The whole of a kind, for rows like ``id;name`` with a line of names above them:
 
     class SemicolonDecoder(Decoder):
         def read(self, body: Body) -> DecodedPage:
-            self.check(body)
-            names, *lines = [line.split(";") for line in str(body, "utf-8").splitlines()]
-            return self.page_of([dict(zip(names, line, strict=True)) for line in lines])
+            counts = ConversionCounts()
+            try:
+                self.check(body)
+                rows = self._rows(str(clean_utf8(body, counts), "utf-8"))
+            except BadBody as error:
+                raise self.bad(error) from None  # with the endpoint's name
+            return self.page_of(rows, conversions=counts)
+
+        def _rows(self, text: str) -> list[Row]:
+            names, *lines = [line.split(";") for line in text.splitlines()]
+            for line in lines:
+                if len(line) != len(names):  # the last row of a body that was cut is short
+                    raise BadBody(f"expected {len(names)} cells, got {line}")
+            return [dict(zip(names, line, strict=True)) for line in lines]
 
 Cells that come as text fit declared columns of numbers and times (``coerce``). Where a decoder
 lives is of no matter, as long as its module is imported before the sources are loaded.
@@ -175,13 +189,17 @@ class Decoder(ABC):
         return None
 
     def page_of(
-        self, rows: Sequence[Row], extras: Mapping[str, object] | None = None
+        self,
+        rows: Sequence[Row],
+        extras: Mapping[str, object] | None = None,
+        conversions: ConversionCounts | None = None,
     ) -> DecodedPage:
         """The page of parsed rows: for formats that parse rows in Python.
 
+        :param conversions: those of the body's text, if any: the rows' own are added to them.
         :raises ContractBroken: names the cell that doesn't fit.
         """
-        conversions = ConversionCounts()
+        conversions = ConversionCounts() if conversions is None else conversions
         table = exact_path.table_of_rows(rows, self.shape, self.inferred, conversions, self.label)
         return self.finished(table, extras or {}, conversions)
 

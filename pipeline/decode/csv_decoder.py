@@ -76,7 +76,7 @@ class CsvDecoder(Decoder):
             rows = self._rows(str(clean_utf8(body, counts), "utf-8"))
         except BadBody as error:
             raise self.bad(error) from None
-        return self.page_of(rows)
+        return self.page_of(rows, conversions=counts)
 
     def _rows(self, text: str) -> list[Row]:
         csv.field_size_limit(_LONGEST_CELL)

@@ -98,6 +98,8 @@ def test_csv_rows() -> None:
     bare = decoder_of("csv", Shape(columns=(place,)), header=False)
     assert bare.read(b"1,2\n3,4\n").table.to_pylist() == [{"id": 1}, {"id": 3}]
     assert bare.read(b"").table.num_rows == 0
+    latin = bare.read(b"5,caf\xe9\n")
+    assert latin.converted == {"(invalid UTF-8)": 1, "id": 1}
 
 
 @pytest.mark.parametrize(
