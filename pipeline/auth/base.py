@@ -55,28 +55,34 @@ class Auth(Model):
     redacted in each text, and the budget of the API is named by it, with nothing more to do. A kind
     that sends a key and the hour that it is used in:
 
+        from collections.abc import Generator
         from datetime import UTC, datetime
         from typing import Literal
 
         import httpx
-        from pydantic import SecretStr
+        from pydantic import Field, SecretStr
 
         from pipeline.auth.base import AUTH, Auth, AuthContext, for_header
 
 
         @AUTH.register("key_of_the_hour")
         class KeyOfTheHour(Auth):
+            '''A key with the hour, in UTC, in the header ``X-Key``.'''
+
             kind: Literal["key_of_the_hour"]
-            key: SecretStr
+            key: SecretStr = Field(description="the key, a setting")
 
             def make(self, context: AuthContext) -> httpx.Auth:
                 return HourSigner(for_header(self.key.get_secret_value(), "auth.key"))
+
 
         class HourSigner(httpx.Auth):
             def __init__(self, key: str) -> None:
                 self._key = key
 
-            def auth_flow(self, request):
+            def auth_flow(
+                self, request: httpx.Request
+            ) -> Generator[httpx.Request, httpx.Response, None]:
                 request.headers["X-Key"] = f"{self._key}-{datetime.now(UTC):%H}"
                 yield request
 

@@ -99,6 +99,8 @@ class Paging(Model):
         from dataclasses import replace
         from typing import ClassVar, Literal
 
+        from pydantic import Field
+
         from pipeline.model import DottedPath
         from pipeline.pagination.base import PAGINATION, PagedEndpoint, Paging, whole_total
         from pipeline.pagination.page import PageContent, PageInfo, PageRequest, PageToken
@@ -106,8 +108,10 @@ class Paging(Model):
 
         @PAGINATION.register("countdown")
         class CountdownPaging(Paging):
+            '''Numbered pages, from the newest one down to 1.'''
+
             kind: Literal["countdown"] = "countdown"
-            newest: DottedPath
+            newest: DottedPath = Field(description="where a page says the newest one's number")
             fills: ClassVar[frozenset[str]] = frozenset({"page"})
 
             def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
