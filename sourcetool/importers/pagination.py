@@ -171,6 +171,7 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
         put_option(draft, option, "{token}", "CursorPagination")
     if places is None:
         _stop(draft, paging, strategy, value)
+        _condition(draft, paging, read_template(raw, draft.parameters), value)
     if paging["kind"] == "link" and draft.request.get("method") == "POST":
         paging["post"] = True
 
@@ -396,6 +397,19 @@ def _unwrapped(value: Value) -> Value:
     ):
         value = value.then
     return value
+
+
+def _condition(draft: Draft, paging: dict[str, Any], of: Value, at: Value) -> None:
+    """``paging.more`` of the condition that a next page has: a flag beside its name."""
+    while isinstance(of, Choice) and of != at:
+        test, of = of.test, of.then
+        for part in test.values if isinstance(test, Applied) and test.name == "and" else (test,):
+            if _is_there(part, at) or reads(part) <= {"last_record", "page_size", "headers"}:
+                continue  # such a page ends by itself
+            if (more := _more(Applied("not", (part,)))) is None or paging.setdefault(
+                "more", more
+            ) != more:
+                draft.doubt("the next page's condition is left out: see paging.more")
 
 
 def _stop(draft: Draft, paging: dict[str, Any], strategy: Component, at: Value) -> None:

@@ -174,6 +174,24 @@ def test_pages(paginator: Data, paging: Data, params: Data) -> None:
     assert found.get("request", {}).get("params", {}) == params
 
 
+@pytest.mark.parametrize(
+    ("condition", "more", "said"),
+    [
+        ("response.more", "more", False),
+        ("response.more and response.next", "more", False),
+        ("response.next", None, False),
+        ("last_record", None, False),
+        ("response.state == 'partial'", None, True),
+    ],
+)
+def test_a_condition_of_the_next_page(condition: str, more: str | None, said: bool) -> None:
+    value = f"{{{{ response.next if {condition} else none }}}}"
+    paginator = pages({"type": "CursorPagination", "cursor_value": value}, option("t"))
+    found = made(stream(paginator=paginator))
+    assert found.data["endpoints"]["things"]["paging"].get("more") == more
+    assert any("condition is left out" in doubt for doubt in found.doubts["things"]) == said
+
+
 FIRST, OTHER = "response.get('next_uri')", "response.get('meta', {}).get('next')"
 BOTH = ["next_uri", "meta.next"]
 
