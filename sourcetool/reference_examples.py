@@ -167,9 +167,12 @@ def _texts() -> Iterator[str]:
 
 
 def _as_source(data: dict[str, Any], schema: Schema) -> dict[str, Any]:
-    """A block is a whole source, keys of a source, or endpoints of one."""
-    keys = schema["properties"].keys()
-    return data if data.keys() <= keys else {"endpoints": data}
+    """A block is a source, keys of a source or of an endpoint, endpoints, or nothing of these."""
+    if data.keys() <= schema["properties"].keys():
+        return data
+    if data.keys() <= schema["$defs"].get("Endpoint", {}).get("properties", {}).keys():
+        return {"endpoints": {"NAME": data}}
+    return {"endpoints": data} if all(isinstance(each, dict) for each in data.values()) else {}
 
 
 def _walk(data: Any, spec: Schema, models: Mapping[str, Any], by_key: Examples) -> None:
