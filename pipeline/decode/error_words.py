@@ -181,7 +181,8 @@ def _message(level: _Level) -> NoRowsReason | None:
 def is_remark(name: str) -> bool:
     """Whether a member of this name is what an API writes to a person: a message, or an aside."""
     plain = _plain(name)
-    return plain in _NOTE or _MESSAGE.fullmatch(plain) is not None
+    names = (plain, plain.removesuffix("s"))
+    return any(n in _NOTE or _MESSAGE.fullmatch(n) is not None for n in names)
 
 
 def _is_nothing(value: object) -> bool:

@@ -127,7 +127,9 @@ def looks_capped(
     further = next((name for name, value in members if _goes_on(name, value)), None)
     if further is not None:
         return f"the response says that there is more (`{further}`). {_REMEDY}"
-    if (remark := next((m for m in members if _says_cut(*m)), None)) is not None:
+    beside = members if rows_at is None else _members(body, rows_at, lists=True)
+    remarks = ((name, text) for name, value in beside for text in leaves([value]))
+    if (remark := next((m for m in remarks if _says_cut(*m)), None)) is not None:
         return f"the response says `{remark[0]}`: {shorten(remark[1])}. {_REMEDY}"
     if next_target(headers.get("link", "")):
         return f"the response names a next page (`Link`). {_REMEDY}"

@@ -65,10 +65,13 @@ def test_what_stands_beside_the_rows_is_believed(beside: dict[str, Any]) -> None
         {"message": "Maximum number of results exceeded"},
         {"info": "Too many results: only the first 7 are returned"},
         {"notice": "More results are available"},
+        {"warnings": ["Results limited to 7 rows"]},
+        {"messages": [{"code": 7, "text": "Results limited to 7 rows"}]},
+        {"meta": {"notices": ["see our terms", "Results limited to 7 rows"]}},
     ],
 )
 def test_a_remark_that_rows_were_left_out_is_believed(beside: dict[str, Any]) -> None:
-    said = looks_capped(7, body(**beside), {}, ())
+    said = looks_capped(7, body(**beside), {}, (), ("rows",))
     assert said is not None
     assert "the response says" in said
     assert "`whole: true`" in said
