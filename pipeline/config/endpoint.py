@@ -129,7 +129,9 @@ class Endpoint(Model):
         "is replaced as a whole"
     )
     whole: bool = Field(
-        False, description="of paging none: the page is all there is, though it looks capped"
+        False,
+        description="of paging none, tokens and links: the pages are all there is, though one "
+        "looks capped",
     )
     max_rows: int | None = Field(
         None,

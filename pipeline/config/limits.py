@@ -110,7 +110,7 @@ class ResponsesConfig(Model):
     empty: tuple[int, ...] = Field(
         (),
         description="no rows match (some APIs respond with 404); 200 means so only where the "
-        "response has no body",
+        "response has no body, or nothing but `empty_text`",
     )
     empty_text: str | None = Field(
         None,

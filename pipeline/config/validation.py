@@ -53,7 +53,7 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from _search_can_be_cut(endpoint)
     yield from _unchanged_is_empty(endpoint)
     yield from _sweep_sees_all(endpoint)
-    if endpoint.whole and not endpoint.paging.one_page:
+    if endpoint.whole and not (endpoint.paging.one_page or endpoint.paging.names_next):
         yield (
             f"`whole` says that one page is all there is, and paging of kind "
             f"`{endpoint.paging.kind}` has several: take one of them out"

@@ -90,6 +90,8 @@ class CsvDecoder(Decoder):
         names = lines.pop(0) if self._header else [str(n) for n in range(len(lines[0]))]
         if len({*names}) < len(names):
             raise self.broken(f"the first line has a name twice: {shorten(names, 200)}")
+        if self._header:
+            self._check_names(names)
         rows: list[Row] = []
         for number, cells in enumerate(lines):
             if len(cells) != len(names):
@@ -100,3 +102,19 @@ class CsvDecoder(Decoder):
                 )
             rows.append({name: cell or None for name, cell in zip(names, cells, strict=True)})
         return rows
+
+    def _check_names(self, names: list[str]) -> None:
+        """:raises ContractBroken: the first line lacks a column that every row has.
+
+        Words in place of a table (an error, another delimiter) look like names above no rows.
+        """
+        paths = {column.name: column.path[0] for column in self.shape.columns}
+        needed = [paths.get(name, name) for name in sorted(self.shape.needed)]
+        if missing := next((name for name in needed if name not in names), None):
+            raise self.broken(
+                f"the first line has no column `{missing}`, expected the names of the columns: "
+                f"{shorten(names, 200)}. Check: 1. `format.delimiter`; 2. the `path` of the "
+                "column, if its name is written otherwise here; 3. whether these words are an "
+                "error; 4. `answers: {empty: [200], empty_text: …}` with this line, if it means no "
+                "rows"
+            )

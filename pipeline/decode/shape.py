@@ -49,6 +49,7 @@ class Shape:
     :param rows: where the rows are, and in which form; a path alone leads to a list of them.
     :param infer: members of a row that no declared column reads become columns too. A member with
         the name of a declared column is never inferred: the declaration wins.
+    :param needed: columns that every row has, declared or not: those of the key and the cursor.
     :param ours: columns that are added to the rows: a member of that name is not inferred either.
     :param excluded: paths of members that no row keeps.
     :param snake_case: inferred columns get the names of their members in snake_case.
@@ -62,6 +63,7 @@ class Shape:
     rows: RowSelection = field(default_factory=RowSelection)
     columns: tuple[Column, ...] = ()
     infer: bool = False
+    needed: frozenset[str] = frozenset()
     ours: frozenset[str] = frozenset()
     excluded: frozenset[Path] = frozenset()
     snake_case: bool = False

@@ -17,6 +17,7 @@ from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
 from pipeline.messages import Body, HttpResponse
 from pipeline.pagination.link import next_target
+from pipeline.pagination.page import PageInfo
 
 _TOTAL: Final = re.compile(
     r"(@?odata\.count|count|hits|matches|results_?count|total|(total|full|overall|filtered)_?(count"
@@ -76,11 +77,19 @@ _REMEDY: Final = (
     "`whole: true`"
 )
 
+_CHAIN_REMEDY: Final = (
+    "Check: 1. the path to the next page in `paging`; 2. `paging.more`, if a member says that this "
+    "is the last page; 3. if this is all there is: say `whole: true`"
+)
 
-def looks_incomplete(endpoint: Endpoint, rows: int, response: HttpResponse) -> str | None:
+
+def looks_incomplete(
+    endpoint: Endpoint, rows: int, response: HttpResponse, info: PageInfo, *, is_first: bool = False
+) -> str | None:
     """Why rows may be missing in a page; what a feed reaches back to is a check of its own.
 
-    :param rows: as the API sent them.
+    :param rows: as the API sent them. :param info: what paging has read in the page.
+    :param is_first: no page came before it.
     """
     if endpoint.whole or not (rows or endpoint.paging.one_page):
         return None
@@ -89,11 +98,48 @@ def looks_incomplete(endpoint: Endpoint, rows: int, response: HttpResponse) -> s
     may_lack = rows > 0 and endpoint.errors_at is None  # beside no rows an error is refused
     if may_lack and (partial := says_partial(response.body, rows_at)):
         return partial
+    if endpoint.paging.names_next and not endpoint.feed:
+        return _ends_early(endpoint, rows, response, info, rows_at, is_first=is_first)
     if not endpoint.paging.one_page or endpoint.feed or endpoint.counted:
         return None
     values = (*endpoint.request_values, endpoint.paging.limit)
     status, headers = response.status, response.headers
     return looks_capped(rows, response.body, headers, values, rows_at, status=status)
+
+
+def _ends_early(
+    endpoint: Endpoint,
+    rows: int,
+    response: HttpResponse,
+    info: PageInfo,
+    rows_at: tuple[str, ...] | None,
+    *,
+    is_first: bool,
+) -> str | None:
+    """Why a page that names no next one where ``paging`` looks for it need not be the last."""
+    if info.token is not None or info.url is not None or info.follows is False:
+        return None
+    if info.follows:
+        return f"`paging.more` says that a page follows, and the page names none. {_CHAIN_REMEDY}"
+    members = [*_members(response.body, rows_at), *response.headers.items()]
+    for name, value in members:
+        if not _PAGES.fullmatch(name) and _goes_on(name, value):
+            return (
+                f"a page names no next one where `paging` looks for it, and says that there is "
+                f"more (`{name}`). {_CHAIN_REMEDY}"
+            )
+        number = _whole(value) if is_first and _TOTAL.fullmatch(name) else None
+        if number is not None and number > rows and not endpoint.counted:
+            return (
+                f"{rows:,} rows came in the only page, and it says `{name}` = {number:,}. "
+                f"{_CHAIN_REMEDY}"
+            )
+    if next_target(response.headers.get("link", "")):
+        return (
+            "a page names no next one where `paging` looks for it, and one in its `Link` header. "
+            f"{_CHAIN_REMEDY}"
+        )
+    return None
 
 
 def looks_capped(

@@ -59,6 +59,7 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
         rows=endpoint.row_selection,
         columns=tuple(columns),
         infer=endpoint.infer,
+        needed=_needed(endpoint),
         ours=frozenset(endpoint.added_columns),
         excluded=frozenset(split_path(path) for path in endpoint.exclude),
         snake_case=endpoint.names == "snake_case",
@@ -67,6 +68,15 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
         through_objects=frozenset(endpoint.paging.references()),
         max_body_bytes=max_body_bytes,
     )
+
+
+def _needed(endpoint: Endpoint) -> frozenset[str]:
+    """The columns that each of the API's rows has."""
+    if endpoint.transform:
+        return frozenset()
+    cursor = endpoint.cursors if len(endpoint.cursors) == 1 else ()
+    needed = endpoint.needed.union(cursor).difference(endpoint.context_columns)
+    return needed & endpoint.columns.keys() if endpoint.names else needed
 
 
 def decoder_of(

@@ -112,9 +112,10 @@ def is_conditional(headers: Mapping[str, str]) -> bool:
 
 
 def _means_empty(status: int, meanings: ResponsesConfig, body: Body) -> bool:
-    """Whether a response means no rows. That of rows does only if it has no body at all."""
-    if status in _OF_ROWS and bytes(body[:1000]).strip():
-        return False
+    """Whether a response means no rows. A 200 does if its body is empty, or the text alone."""
+    if status in _OF_ROWS and (text := bytes(body[:1000]).strip()):
+        alone = (meanings.empty_text or "").strip().lower()
+        return status in meanings.empty and text.lower() == alone.encode()
     if meanings.empty_text is None:
         return status in meanings.empty
     fits = status in meanings.empty if meanings.empty else 400 <= status < 500

@@ -19,6 +19,7 @@ kind         planned ahead (side by side)     a chain goes on by
 ===========  ===============================  ==========================================
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, ClassVar, Final, Protocol
@@ -351,7 +352,7 @@ class CountedPaging(Paging):
     def total_of(self, content: PageContent) -> int | None:
         total = content.members.get("total")
         if self.total_header:
-            total = content.headers.get(self.total_header.lower(), total)
+            total = _of_range(content.headers.get(self.total_header.lower(), total))
         return whole_total(total)
 
 
@@ -420,6 +421,17 @@ def _no_object(member: NoObject, path: str) -> ContractBroken:
     )
 
 
+_RANGE: Final = re.compile(r"\s*\w*\s*(?:\d+-\d+|\*)/(\d+|\*)\s*")
+
+
+def _of_range(total: Any) -> Any:
+    """The total in a ``Content-Range`` (PostgREST: ``0-24/60``; ``0-24/*`` is none)."""
+    ranged = _RANGE.fullmatch(total) if isinstance(total, str) else None
+    if ranged is None:
+        return total
+    return None if ranged[1] == "*" else ranged[1]
+
+
 def whole_total(total: Any, where: str = "paging.total", what: str = "matching rows") -> int | None:
     """The API's total; None if it does not say, or says -1 for not knowing.
 
@@ -431,9 +443,12 @@ def whole_total(total: Any, where: str = "paging.total", what: str = "matching r
     try:
         number = int(total)
     except (TypeError, ValueError, OverflowError):
+        members = total.items() if isinstance(total, dict) else ()
+        inside = [name for name, value in members if isinstance(value, int)]
+        further = f", with `.{inside[0]}` behind it" if inside else ""
         raise ContractBroken(
             f"expected the number of {what} at `{where}`, got {cut(str(total), 80)!r}. Check: 1. "
-            "the path; 2. leave it out, if the API has the number in words alone"
+            f"the path{further}; 2. leave it out, if the API has the number in words alone"
         ) from None
     return number if number >= 0 else None
 

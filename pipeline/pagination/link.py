@@ -144,7 +144,8 @@ def next_target(header: str) -> str | None:
     """The target of ``rel=next`` in a ``Link`` header (RFC 8288, 3), read once from left to right.
 
     httpx's ``Response.links`` cuts a URL at its first ``;``, and loses ``rel`` behind a title with
-    a comma, a ``;`` or an ``=`` in it: rows would be lost.
+    a comma, a ``;`` or an ``=`` in it: rows would be lost. Sentry names a next page behind the
+    last one, too, and says ``results="false"`` of it.
     """
     at = 0
     while (begin := header.find("<", at)) >= 0:
@@ -152,11 +153,16 @@ def next_target(header: str) -> str | None:
         if end < 0:
             return None
         at, parameters = _parameters(header, end + 1)
-        for parameter in parameters:
-            name, _, value = parameter.partition("=")
-            if name.strip().lower() == "rel" and "next" in value.strip(' \t"').lower().split():
-                return header[begin + 1 : end]
+        values = dict(reversed([_parameter(text) for text in parameters]))
+        if "next" in values.get("rel", "").split() and values.get("results") != "false":
+            return header[begin + 1 : end]
     return None
+
+
+def _parameter(parameter: str) -> tuple[str, str]:
+    """The name and the value of a parameter of a link."""
+    name, _, value = parameter.partition("=")
+    return name.strip().lower(), value.strip(' \t"').lower()
 
 
 def _parameters(header: str, begin: int) -> tuple[int, list[str]]:

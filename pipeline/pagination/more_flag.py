@@ -8,7 +8,7 @@ from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
 from pipeline.model import DottedPath, Model
 
-_NO: Final = (False, 0, "false", "False", "0", "no", "")
+_NO: Final = frozenset({"false", "0", "0.0", "no", "n", "off", ""})
 
 
 class MoreFlag(Model):
@@ -56,7 +56,7 @@ class MoreFlag(Model):
                 f"page follows, got {shorten(member)}. Check the path, which may lead further in"
             )
         if isinstance(self.value, bool):
-            says_yes = member not in _NO
+            says_yes = bool(member) and str(member).strip().lower() not in _NO
             return says_yes is self.value
         return str(member) == str(self.value)
 

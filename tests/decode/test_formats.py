@@ -111,12 +111,20 @@ def test_csv_rows() -> None:
         (b"id,n\n1,2\n3", BadBody, "row 1 has 1 cells, expected 2"),
         (b'id,n\n1,"2', BadBody, "not CSV"),
         (b"id,id\n1,2\n", ContractBroken, "a name twice"),
+        (b"id;n\n1;2\n", ContractBroken, "no column `id`.*format.delimiter"),
+        (
+            b"ERROR: quota exceeded\n",
+            ContractBroken,
+            "no column `id`.*whether these words are an error",
+        ),
         (b"id,n\nx,2\n", ContractBroken, 'column `id` is declared int64, but row 0 .*"x"'),
     ],
 )
 def test_csv_that_is_none(body: bytes, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
-        decoder_of("csv", Shape(columns=COLUMNS[:1], infer=True)).read(body)
+        decoder_of("csv", Shape(columns=COLUMNS[:1], infer=True, needed=frozenset({"id"}))).read(
+            body
+        )
 
 
 @pytest.mark.slow

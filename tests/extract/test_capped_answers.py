@@ -1,4 +1,5 @@
-"""``paging: none``: a page that looks like the first of several is not taken for the whole."""
+"""A page that looks like the first of several is not taken for the whole: of ``paging: none``, or
+the last one of a chain."""
 
 import json
 from datetime import UTC, datetime
@@ -274,3 +275,46 @@ def test_no_rows_beside_a_total_of_some_are_no_empty_day(
         assert "0 rows came, and the response says `total` = 10" in str(outcome.failed[0].error)
     else:
         assert [receipt.manifest.rows for receipt in outcome.results] == [0]
+
+
+NEXT = "request: {params: {after: '{token}'}}, paging: {kind: token, limit: 9, next: %s}"
+
+
+@pytest.mark.parametrize(
+    ("beside", "more", "reason"),
+    [
+        ({"next": "b"}, NEXT % "nextToken", "`next`"),
+        ({"meta": {"next": "b"}}, NEXT % "meta.nxt", "`next`"),
+        ({"has_more": True}, NEXT % "next, more: has_more", "`paging.more` says"),
+        ({"hasMore": True, "next": None}, NEXT % "next", "`hasMore`"),
+        ({"total": 60}, NEXT % "next", "`total` = 60"),
+        ({"next": "/things?after=b"}, "paging: {kind: link, limit: 9}", "`next`"),
+        ({}, NEXT % "next", "`Link` header"),
+        ({"total": 60}, NEXT % "next" + ", whole: true", ""),
+        ({"next": None, "pages": 3, "total": 7}, NEXT % "next", ""),
+        ({"cursor": "b", "done": True, "has_more": True}, NEXT % "cursor, more: '!done'", ""),
+    ],
+)
+def test_a_chain_that_ends_while_its_page_says_that_there_is_more_is_no_proof(
+    beside: dict[str, Any], more: str, reason: str, lake: Lake
+) -> None:
+    link = {"Link": '</things?page=2>; rel="next"'} if "Link" in reason else {}
+
+    async def answer(request: Request) -> Response:
+        return Response(body(**beside), headers=link)
+
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-02
+            endpoints: {{things: {{key: [id], rows: rows, {more}}}}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
+    (result,) = outcome.results
+    checks = {check["name"]: check for check in result.manifest.checks}
+    assert result.manifest.proof.contiguous is not bool(reason)
+    assert reason in checks["pages_contiguous"]["detail"]
+    assert not reason or "say `whole: true`" in checks["pages_contiguous"]["detail"]

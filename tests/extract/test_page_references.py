@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow as pa
 import pytest
 
 from pipeline.config import Source
@@ -24,7 +25,9 @@ from pipeline.extract.position import (
 )
 from pipeline.messages import RequestCounts
 from pipeline.model import split_path
-from pipeline.pagination.page import PageRequest
+from pipeline.pagination.more_flag import MoreFlag
+from pipeline.pagination.numbered import OffsetPaging
+from pipeline.pagination.page import PageContent, PageRequest
 from pipeline.partitions.window import Window
 from tests.dialects.test_requests import NOON
 from tests.support.wire import Seen, answer, client_of, serving
@@ -329,3 +332,19 @@ def test_a_path_leads_through_members_and_a_name_may_have_dots() -> None:
     assert split_path("") == ()
     assert split_path(r"d.@odata\.nextLink") == ("d", "@odata.nextLink")
     assert split_path(r"a\.b\.c.d") == ("a.b.c", "d")
+
+
+@pytest.mark.parametrize(
+    ("value", "total"),
+    [("0-24/60", 60), ("items 0-24/60", 60), ("0-24/*", None), ("*/0", 0), ("60", 60)],
+)
+def test_a_total_in_a_content_range(value: str, total: int | None) -> None:
+    paging = OffsetPaging(limit=25, total_header="Content-Range")
+    content = PageContent(pa.table({}), headers={"content-range": value})
+    assert paging.total_of(content) == total
+
+
+@pytest.mark.parametrize("word", ["N", "No", "FALSE", "false", "0", "off", 0, False, 0.0, " "])
+def test_a_flag_that_says_no_in_words(word: object) -> None:
+    assert MoreFlag(at="more").follows(word) is False
+    assert MoreFlag(at="last", value=False).follows(word) is True

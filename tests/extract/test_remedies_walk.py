@@ -233,6 +233,13 @@ WALKS: dict[str, Walk] = {
         "key: [id]\nformat: {kind: csv, delimiter: ';'}",
         2,
     ),
+    "words in place of a table": Walk(
+        always(b"No data available\n"),
+        "key: [id]\nformat: csv",
+        "`answers: {empty: [200], empty_text: …}`",
+        "+answers: {empty: [200], empty_text: No data available}",
+        0,
+    ),
     "words beside no rows": Walk(
         always({"message": "all quiet today", "data": []}),
         "rows: data\nkey: [id]",

@@ -63,6 +63,7 @@ def content(
         '<https://api.test/v1/items?page=9>; rel="next-archive", </v1/items?page=2>; rel="next"',
         '<https://API.test:443/v1/items?page=2>; rel="next"',
         '<?page=2>; rel="next"',
+        '</x>; rel="previous"; results="false", </v1/items?page=2>; rel="next"; results="true"',
         '<https://api.test/v1/items?page=2>; title="a=b; \\"c"; rel="next"',
     ],
 )
@@ -73,7 +74,14 @@ def test_the_next_link_of_a_header(header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "nonsense", '<https://api.test/v1/x>; rel="prev"', "<>; rel=next"]
+    "header",
+    [
+        "",
+        "nonsense",
+        '<https://api.test/v1/x>; rel="prev"',
+        "<>; rel=next",
+        '</v1/x>; rel="previous"; results="true", </v1/y>; rel="next"; results="false"; x',
+    ],
 )
 def test_no_next_link_is_the_end(header: str) -> None:
     assert following(header) is None
