@@ -46,7 +46,11 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
     ]
 
     @dg.multi_asset(
-        name=f"{source.source}_sweeps", specs=specs, can_subset=True, retry_policy=CRASH_RETRIES
+        name=f"{source.source}_sweeps",
+        specs=specs,
+        can_subset=True,
+        retry_policy=CRASH_RETRIES,
+        pool=source.source,  # as the extraction has: a limit for the machine's sake holds for both
     )
     def extract_keys(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource

@@ -64,7 +64,8 @@ def test_every_endpoint_is_an_asset_in_the_group_of_its_source(
     assert not graph.get(api).is_executable
     assert graph.get(dg.AssetKey(["igdb", "covers"])).parent_keys == {api}
     assert extracted == {dg.AssetKey(["igdb", name]) for name in source.endpoints}
-    assert graph.get(dg.AssetKey(["igdb", "games"])).pools == {"igdb"}
+    for name in ("games", "games_gone"):
+        assert graph.get(dg.AssetKey(["igdb", name])).pools == {"igdb"}
     games = graph.get(dg.AssetKey(["igdb", "games"]))
     assert games.kinds == {"parquet", "s3"}
     assert games.tags["headrace/kind"] == "incremental"
