@@ -65,7 +65,9 @@ class DeletedMark(Model):
 
     at: DottedPath = Field(description="the member, e.g. '@removed' or status")
     values: tuple[bool | int | float | str, ...] = Field(
-        (), description="those that mean deleted, e.g. [cancelled]; default: all but null and false"
+        (),
+        description="those that mean deleted, e.g. [cancelled]; default: all but null, false and "
+        "what APIs write for it (0, N, '')",
     )
 
 

@@ -51,6 +51,7 @@ _DECIMAL: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,30}", re.ASCII)
 _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,19}", re.ASCII)
 _NO_TIME: Final = re.compile(r"\s*|0000-00-00(?:[T ]00:00(?::00(?:\.0+)?)?Z?)?", re.ASCII)
 """How APIs write that there is no time: an empty text (PHP), the zero date (MySQL)."""
+_NO: Final = frozenset({"false", "0", "0.0", "no", "n", "off", ""})
 _INSTANTS: Final = frozenset(
     {*timestamps.UNITS, "timestamp[iso]", "timestamp[dotnet]", "strptime", "forms", "date"}
 )
@@ -109,6 +110,17 @@ def cell(value: object, declared: DeclaredType, conversions: ConversionCounts) -
     return _RULES[declared.json](value, declared, conversions)
 
 
+def says_no(value: object) -> bool:
+    """Whether a value that is there says no, in one of the ways in which APIs write false.
+
+    ``false``, 0, ``"false"``, ``"0"``, ``"no"``, ``"N"``, ``"off"``, ``""``, and the time of what
+    has not happened (``"0000-00-00"``).
+    """
+    if isinstance(value, str) and _NO_TIME.fullmatch(value):
+        return True
+    return isinstance(value, bool | int | float | str) and str(value).strip().lower() in _NO
+
+
 def _null(value: object, declared: DeclaredType, conversions: ConversionCounts) -> object:
     raise CellRefused(value, "expected no value", "its type")
 
@@ -121,7 +133,7 @@ def _bool(value: object, declared: DeclaredType, conversions: ConversionCounts) 
 
 def _mark(value: object, declared: DeclaredType, conversions: ConversionCounts) -> bool:
     if not declared.marks:
-        return value is not False
+        return not says_no(value)
     text = str(value).lower()
     return any(text == str(mark).lower() for mark in declared.marks)
 

@@ -149,7 +149,7 @@ def parse_type(text: str) -> DeclaredType:
 def mark_of(values: tuple[object, ...]) -> DeclaredType:
     """The type of a member of any kind that marks a row: true for these values.
 
-    :param values: empty: all but null and false.
+    :param values: empty: all but null and what `coerce.says_no` knows.
     """
     return DeclaredType("bool", pa.bool_(), "mark", marks=values)
 

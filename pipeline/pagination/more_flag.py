@@ -4,11 +4,10 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pipeline.decode.coerce import says_no
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
 from pipeline.model import DottedPath, Model
-
-_NO: Final = frozenset({"false", "0", "0.0", "no", "n", "off", ""})
 
 
 class MoreFlag(Model):
@@ -56,7 +55,7 @@ class MoreFlag(Model):
                 f"page follows, got {shorten(member)}. Check the path, which may lead further in"
             )
         if isinstance(self.value, bool):
-            says_yes = bool(member) and str(member).strip().lower() not in _NO
+            says_yes = bool(member) and not says_no(member)
             return says_yes is self.value
         return str(member) == str(self.value)
 

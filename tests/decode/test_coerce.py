@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decode.shape import Column, Shape
-from pipeline.decode.types import INTEGERS, parse_type
+from pipeline.decode.types import INTEGERS, mark_of, parse_type
 from pipeline.errors import ContractBroken
 from tests.support.readers import reader_of
 
@@ -302,3 +302,16 @@ def test_a_leap_second_is_the_second_after_it(text: str, landed: str) -> None:
 def test_what_is_no_leap_second_is_refused(text: str) -> None:
     with pytest.raises(ContractBroken, match=r"timestamp\[iso\]"):
         land("timestamp[iso]", [text])
+
+
+def test_a_mark_of_any_form_is_one_unless_it_says_no() -> None:
+    """Every row would be deleted, in a run that ends green."""
+    values: list[tuple[Any, bool | None]] = [
+        *((no, False) for no in (False, 0, 0.0, "false", "FALSE", "0", "N", "no", "", " ")),
+        *((zero, False) for zero in ("0000-00-00", "0000-00-00 00:00:00")),
+        *((yes, True) for yes in (True, 1, "true", "Y", "x", {}, [], "2026-11-01T00:00:00Z")),
+        (None, None),
+    ]
+    rows = [{"c": value} for value, _ in values]
+    read = reader_of(Shape(columns=(Column("c", mark_of(())),))).read(json.dumps(rows).encode())
+    assert read.table["c"].to_pylist() == [is_deleted for _, is_deleted in values]
