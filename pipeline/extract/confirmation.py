@@ -11,9 +11,8 @@ pages                  which page needs a confirmation              what confirm
 ``CursorPages``        by cursor: the end, or a late first row      the same page twice
 ``OutageGuard``        any: an empty first page                     the page again, and a page that
 (``outages``)                                                       had rows
-``ConfirmedEnds``      tokens, links, numbers: an empty last page   the page again, or the page
-                                                                    before, or its last row
-``ConfirmedEnds``      tokens, links: a full page that names none   the page again
+``ConfirmedEmpty-      tokens, links, numbers: an empty last page   the page again, or the page
+Pages``                                                             before, or its last row
 ``OverlappingPages``   overlapping offsets: the shared row alone    a short page, or the page again
 ``OpenEndedPages``     any: its body's end shows nowhere            two bodies of the same length
 ``changed_page``       any chain: the rows of the page before       the page again
@@ -218,13 +217,9 @@ class _PageBefore:
     earlier_row: tuple[PageToken, int]
 
 
-class ConfirmedEnds:
-    """Pages of ``pages``, which follow each other by ``paging``: a page that would end the chain is
-    confirmed if it is empty (the first one has been, by ``outages``), or full.
-
-    A full page that names no other may lack the name of the next one for once. It is requested once
-    more after a pause, and handed on as it is then if it names one. A page with a total, a number
-    of pages or a change token ends the chain by itself.
+class ConfirmedEmptyPages:
+    """Pages of ``pages``, which follow each other by ``paging``: an empty page that would end the
+    chain is confirmed; the first one has been (``outages``).
 
     Behind a page that is shorter than others, that page is requested once more: if it has the same
     number of rows, the API is there, and that was the last one. If it has more, it was cut off, or
@@ -254,13 +249,13 @@ class ConfirmedEnds:
         page = await self._pages.page(request)
         before = self._before.pop(request, None)
         if page.bookmark is not None or self._stands(page):
-            return self._remembered(await self._with_next(page))
+            return self._remembered(page)
         if self._paging.is_first(request):
             return page
         if before is not None and self._by_row and await self._still_ends(before):
             return page
         if before is not None and before.short and not self._by_row:
-            now = await self._once_more(before.request)
+            now = await self._once_more(before)
             if now is not None and now.info.rows:
                 return page if now.info.rows <= before.info.rows else self._remembered(now)
         for _ in range(LIMITS.end):
@@ -269,28 +264,6 @@ class ConfirmedEnds:
             if page.info.rows:
                 return self._remembered(page)
         return replace(page, ends_by_empty=True, last_row_deleted=self._by_row)
-
-    async def _with_next(self, page: ParsedPage) -> ParsedPage:
-        """The page; if it is a full one that names no other, the page again if that names one."""
-        if not self._may_lack_next(page):
-            return page
-        await self._pause()
-        second = await self._once_more(page.request)
-        if second is None or not second.info.rows:
-            return page
-        goes_on = self._paging.next_request(second.request, second.info) is not None
-        return replace(second, next_came_late=True) if goes_on else page
-
-    def _may_lack_next(self, page: ParsedPage) -> bool:
-        """Whether a page ends its chain though it has as many rows as a page can have."""
-        request, info = page.request, page.info
-        most_rows = min(request.limit, self._most_rows or request.limit)
-        is_counted = info.total is not None or info.pages is not None or page.bookmark is not None
-        return (
-            info.rows >= most_rows
-            and not (is_counted or self._paging.one_page)
-            and self._paging.next_request(request, info) is None
-        )
 
     def _stands(self, page: ParsedPage) -> bool:
         """Whether a page needs no confirmation: it has rows, says itself that there are none, or is
@@ -308,10 +281,10 @@ class ConfirmedEnds:
         self._most_rows = max(self._most_rows, info.rows)
         return page
 
-    async def _once_more(self, request: PageRequest) -> ParsedPage | None:
+    async def _once_more(self, before: _PageBefore) -> ParsedPage | None:
         """The page again; None if the API refuses it now, as a token that was used has expired."""
         try:
-            return await self._pages.page(request)
+            return await self._pages.page(before.request)
         except RequestRefused:
             return None
 

@@ -196,7 +196,6 @@ class ParsedPage:
     :ivar newer_than_reading: all of its rows changed after the reading began.
     :ivar tail: the reading ends here, as the rows grow faster than they are read.
     :ivar bookmark: the change token that the page has.
-    :ivar next_came_late: it named no next page at first, and was requested again.
     :ivar open_ended: neither its response nor its format shows where its body ends, and it has not
         as many rows as were requested.
     """
@@ -219,7 +218,6 @@ class ParsedPage:
     newer_than_reading: bool = False
     tail: TailEnd | None = None
     bookmark: str | None = None
-    next_came_late: bool = False
     open_ended: bool = False
 
     @property

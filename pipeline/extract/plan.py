@@ -13,7 +13,7 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
 from pipeline.extract.confirmation import (
-    ConfirmedEnds,
+    ConfirmedEmptyPages,
     OpenEndedPages,
     OverlappingPages,
     Pause,
@@ -293,4 +293,4 @@ def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pau
         return pages if endpoint.counted else OverlappingPages(pages, first)
     if endpoint.count is not None:
         return pages
-    return ConfirmedEnds(pages, paging, pause=pause)
+    return ConfirmedEmptyPages(pages, paging, pause=pause)

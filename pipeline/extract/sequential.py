@@ -286,7 +286,6 @@ class SequentialReader:
                 self.progress.total = sum(counts.totals.values())
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1
-        self.progress.gaps_refetched += page.next_came_late
         self.progress.rows += table.num_rows
         slices = self._slices if self._search is not None else ()
         self.progress.bookmark = page.bookmark

@@ -13,7 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
-from pipeline.extract.confirmation import ConfirmedEnds
+from pipeline.extract.confirmation import ConfirmedEmptyPages
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.fan_out import FanOut, FanOutReader
 from pipeline.extract.pages import PageSource, ParsedPage
@@ -73,7 +73,7 @@ def reader_of(
         )
     by_number, by_token = NumberedPaging(limit=limit), TokenPaging(limit=limit, next="next")
     following: Paging = by_number if kind == "page" else by_token
-    pages = ConfirmedEnds(pages, following)
+    pages = ConfirmedEmptyPages(pages, following)
     return SequentialReader(pages, following, key=("id",), ahead=share)
 
 

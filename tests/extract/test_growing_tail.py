@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.extract.confirmation import ConfirmedEnds, OverlappingPages
+from pipeline.extract.confirmation import ConfirmedEmptyPages, OverlappingPages
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.pages import ParsedPage
@@ -104,7 +104,7 @@ def reader(model: Growing, kind: str, ahead: int = 4) -> EndpointReader:
     if kind == "two columns":
         confirmed: Any = model if model.counts else OverlappingPages(model, 0)
     else:
-        confirmed = model if model.counts else ConfirmedEnds(model, paging)
+        confirmed = model if model.counts else ConfirmedEmptyPages(model, paging)
     tail = GrowingTail(confirmed, model, paging, key)
     return SequentialReader(tail, paging, key=key, ahead=lambda: ahead, tail=tail)
 
@@ -352,7 +352,7 @@ def test_named_pages_that_an_api_keeps_short_are_no_end_without_a_doubt_and_its_
 ) -> None:
     model = WarmingCache([*range(3_000)], random.Random(1), counts=False, total_in_page=total)
     paging = TokenPaging(limit=limit, next="next", total="total" if total else None)
-    pages = GrowingTail(ConfirmedEnds(model, paging), model, paging, ("id",))
+    pages = GrowingTail(ConfirmedEmptyPages(model, paging), model, paging, ("id",))
     keys, progress = read(model, SequentialReader(pages, paging, key=("id",), ahead=lambda: 1))
     is_mended = limit == 50 or total
     assert (keys == model.rows) is is_mended is progress.contiguous
