@@ -288,17 +288,6 @@ class CountReconciliation:
         )
 
 
-@dataclass(frozen=True)
-class VainPages:
-    """Consecutive pages of one kind that brought no new key. :ivar kind: of ``_MOST_OF_KIND``."""
-
-    kind: str = ""
-    pages: int = 0
-
-
-NONE_VAIN: Final = VainPages()
-
-
 @dataclass
 class LoopGuard:
     """A guard over the pages of one pass: each has to bring something.
@@ -312,16 +301,6 @@ class LoopGuard:
     _idle: set[PageRequest] = field(default_factory=set)
     _kind: str = ""
     _of_kind: int = 0
-
-    @classmethod
-    def resumed(cls, index: int, vain: "VainPages") -> "LoopGuard":
-        """The guard behind the pages of an earlier attempt, the last of which brought nothing."""
-        return cls(_slice=index, _kind=vain.kind, _of_kind=vain.pages)
-
-    @property
-    def vain(self) -> "VainPages":
-        """The latest pages, as a later attempt has to know them."""
-        return VainPages(self._kind, self._of_kind)
 
     @property
     def beyond_all_rows(self) -> bool:

@@ -206,9 +206,8 @@ class FanOutReader:
                     self._open[batch.index] = batch.position
                 else:
                     self._end(batch.index, batch.ended)
-                # Of values without rows, however many, the position goes on, too.
-                table = pa.table({}) if batch.table is None else batch.table
-                yield self._handed_on(table, batch.arrow_bytes)
+                if batch.table is not None:
+                    yield self._handed_on(batch.table, batch.arrow_bytes)
         self.progress.values = len(self._values)
         self._failures.check(self.failed, len(self._values))
         async for earlier in self._stale_rows():
@@ -321,7 +320,8 @@ class FanOutReader:
             if self._refuses_position(error, position, reader):
                 raise CannotResume(f"value {name}") from error
             ended = _Ended(failed=self._failures.failed(name, error))
-            last = _ValueBatch(index)
+            # A position that has the failure in it goes out with the end, also if no row does.
+            last = _ValueBatch(index, pa.table({}))
         yield replace(last, ended=ended or _proof_of(reader))
 
     def _refuses_position(
@@ -386,7 +386,7 @@ class FanOutReader:
             self.progress.failed_values += ended.failed.has_failed
             if position is not None:
                 self._cut_off[index] = position
-        elif self._reading[index].rows or index in self._rows_of:
+        elif self._reading[index].rows or position is not None:
             self._with_rows += 1
         if index not in self._cut_off:
             self._rows_of.pop(index, None)

@@ -16,12 +16,7 @@ from typing import Any, ClassVar, Final, Protocol, Self
 import pyarrow as pa
 
 from pipeline.errors import PageTokenDead, RequestRefused
-from pipeline.extract.completeness import (
-    NONE_VAIN,
-    CountReconciliation,
-    ProofBasis,
-    VainPages,
-)
+from pipeline.extract.completeness import CountReconciliation, ProofBasis
 from pipeline.extract.seen_rows import Digests
 from pipeline.pagination.page import (
     Key,
@@ -201,7 +196,6 @@ class SequentialPosition(ResumePosition):
     :ivar slices: of a capped search, the parts of the window, as they were found.
     :ivar bookmark: the change token that the last page has.
     :ivar unproved: of the pages so far.
-    :ivar vain: the latest of them, if they brought nothing.
     """
 
     kind = "sequential"
@@ -214,7 +208,6 @@ class SequentialPosition(ResumePosition):
     slices: tuple[tuple[str | None, str], ...] = ()
     bookmark: str | None = None
     unproved: Unproved = ALL_PROVED
-    vain: VainPages = NONE_VAIN
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -224,7 +217,6 @@ class SequentialPosition(ResumePosition):
             "counts": self.counts.to_json(),
             **({"slices": self.slices} if self.slices else {}),
             **({"bookmark": self.bookmark} if self.bookmark else {}),
-            **({"vain": vars(self.vain)} if self.vain.pages else {}),
             **self.unproved.to_json(),
         }
 
@@ -239,7 +231,6 @@ class SequentialPosition(ResumePosition):
             tuple((start, str(end)) for start, end in data.get("slices", ())),
             data.get("bookmark"),
             Unproved.from_json(data),
-            VainPages(**data.get("vain", {})),
         )
 
 

@@ -203,9 +203,7 @@ class SequentialReader:
     async def _pass(self, position: SequentialPosition | None) -> AsyncGenerator[PageBatch, None]:
         first = self._chain_starts(position)
         starts: Iterable[_ChainStart] = first
-        self._loop_guard = (
-            LoopGuard.resumed(position.index, position.vain) if position else LoopGuard()
-        )
+        self._loop_guard = LoopGuard()
         self._previous = position.last.info if position and position.last else None
         self._slice, self._lap = first[0].index, self._lap + 1
         self._first_laps = [self._first_laps[1], self._lap]
@@ -297,7 +295,6 @@ class SequentialReader:
             slices,
             page.bookmark,
             self.progress.unproved_so_far,
-            self._loop_guard.vain,
         )
         return PageBatch(table, after, page.arrow_bytes)
 

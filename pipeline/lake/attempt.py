@@ -20,7 +20,6 @@ from pipeline.errors import ContractBroken, HeadraceError, LakeRefused, LakeUnav
 from pipeline.lake.checkpoint import (
     Checkpoint,
     CommitDecision,
-    RowlessPages,
     StagedBatch,
     StagedFile,
     StagedTable,
@@ -109,16 +108,13 @@ class Attempt:
 
     @property
     def progress(self) -> Mapping[str, Any] | None:
-        """The progress stored with the last staged batch, or behind the pages that came after it
-        and brought no row; None: start from the beginning."""
-        point = self._checkpoint.resume_point
-        return point.progress if point else None
+        """The progress stored with the last staged batch; None: start from the beginning."""
+        return self._checkpoint.batches[-1].progress if self._checkpoint.batches else None
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """The counters stored with ``progress``."""
-        point = self._checkpoint.resume_point
-        return point.counters if point else {}
+        """The counters stored with the last staged batch."""
+        return self._checkpoint.batches[-1].counters if self._checkpoint.batches else {}
 
     @property
     def staged_rows(self) -> int:
@@ -174,29 +170,12 @@ class Attempt:
         )
         batches = (*self._checkpoint.batches, batch)
         try:
-            self._save(
-                self._checkpoint.next(batches=batches, schema=schema_to_text(schema), rowless=None)
-            )
+            self._save(self._checkpoint.next(batches=batches, schema=schema_to_text(schema)))
         except LostRace:
             if upload_id:
                 with suppress(HeadraceError):
                     self._lake.abort_upload(key, upload_id)
             raise
-
-    def stage_rowless(
-        self, *, progress: Mapping[str, Any], counters: Mapping[str, int], schema: pa.Schema
-    ) -> None:
-        """Record how far pages have come that brought no row since the last batch.
-
-        The parameters are those of ``stage``. :raises LostRace: as there.
-        """
-        rowless = RowlessPages(progress=dict(progress), counters=dict(counters))
-        self._save(self._checkpoint.next(rowless=rowless, schema=schema_to_text(schema)))
-
-    def forget_rowless(self) -> None:
-        """Have a later attempt resume behind the last batch. :raises LostRace: as ``stage``."""
-        if self._checkpoint.rowless is not None:
-            self._save(self._checkpoint.next(rowless=None))
 
     def replace_file(
         self, index: int, body: Any, *, rows: int, tables: Mapping[str, TableFile] | None = None
@@ -270,7 +249,6 @@ class Attempt:
             self._checkpoint.next(
                 owner=owner,
                 batches=(),
-                rowless=None,
                 schema=None,
                 window=self._checkpoint.window if window is None else window,
             )
@@ -406,7 +384,7 @@ class Attempt:
             index = 0  # its children are apart from it: a row that comes again would miss them
         usable, lost = self._checkpoint.batches[:index], self._checkpoint.batches[index:]
         losses = self._checkpoint.losses + (not usable)
-        self._save(self._checkpoint.next(batches=usable, rowless=None, losses=losses))
+        self._save(self._checkpoint.next(batches=usable, losses=losses))
         self._others = None
         clean_up(self._lake, self.place, batches=lost)
         if not usable and losses > 1:

@@ -68,18 +68,6 @@ class StagedBatch(StagedFile):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowlessPages:
-    """The end of pages that came behind the last staged batch, and brought no row.
-
-    :ivar progress: where a later attempt resumes behind them, in place of that batch's.
-    :ivar counters: of all pages up to there.
-    """
-
-    progress: Mapping[str, Any]
-    counters: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """The state of the work at one partition.
 
@@ -91,7 +79,6 @@ class Checkpoint:
         `pipeline.lake.stores.base`).
     :param losses: how often every staged batch was gone before it could be committed.
     :param garbage: keys that are in no use any more once ``manifest`` is in place.
-    :param rowless: None if a later attempt resumes behind the last batch.
     """
 
     owner: str
@@ -105,12 +92,6 @@ class Checkpoint:
     losses: int = 0
     manifest: Manifest | None = None
     garbage: tuple[str, ...] = field(default=())
-    rowless: RowlessPages | None = None
-
-    @property
-    def resume_point(self) -> StagedBatch | RowlessPages | None:
-        """What a later attempt resumes behind; None: nothing is read yet."""
-        return self.rowless or (self.batches[-1] if self.batches else None)
 
     def next(self, **changes: Any) -> "Checkpoint":
         """The checkpoint that is written after this one."""
@@ -121,8 +102,6 @@ class Checkpoint:
         data = asdict(self)
         data["window"] = self.window.to_json()
         data["manifest"] = self.manifest.to_json() if self.manifest else None
-        if self.rowless is None:
-            del data["rowless"]
         for batch in data["batches"]:
             if not batch["tables"]:
                 del batch["tables"]
@@ -140,15 +119,7 @@ class Checkpoint:
             manifest = Manifest.from_json(decided) if decided else None
             garbage = tuple(data.pop("garbage"))
             window = Window.from_json(data.pop("window"))
-            of_rowless = data.pop("rowless", None)
-            return cls(
-                window=window,
-                batches=batches,
-                manifest=manifest,
-                garbage=garbage,
-                rowless=RowlessPages(**of_rowless) if of_rowless else None,
-                **data,
-            )
+            return cls(window=window, batches=batches, manifest=manifest, garbage=garbage, **data)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 

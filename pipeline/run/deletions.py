@@ -156,9 +156,7 @@ async def _read_keys(
         tables: list[pa.Table] = []
         async with aclosing(reader.run(None)) as pages:
             async for page in pages:
-                if page.table.num_rows:  # else it may have no columns
-                    rows = decoder.conform(page.table.select(keys), decoder.schema)
-                    tables.append(rows.select(keys))
+                tables.append(decoder.conform(page.table.select(keys), decoder.schema).select(keys))
         return tables
 
     tables = await _read_while_tokens_expire(read, progress)

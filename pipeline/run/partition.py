@@ -303,10 +303,9 @@ class _Stager:
         self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
         self._pages_at_begin = self._progress.pages if position is None else None
-        read_before = self._window if self._resumed_rows else None
         known = KnownPages(
             self._fetcher,
-            [*pages_with_rows(self._run, self._endpoint, read_before)],
+            [*pages_with_rows(self._run, self._endpoint, self._window if position else None)],
             attempt=self._run.attempt,
         )
         reader = self._new_reader(known)
@@ -319,12 +318,8 @@ class _Stager:
                 await self._write_all(pages, buffer, reader, known)
             except _TooManyRows:
                 # Resumed, they would be too many in every attempt to come.
-                if self._attempt.progress is not None:
+                if self._attempt.files:
                     await asyncio.to_thread(self._attempt.start_over)
-                raise
-            except ContractBroken:
-                # Of a sick API the position may be one that no row lies behind.
-                await asyncio.to_thread(self._attempt.forget_rowless)
                 raise
 
     async def _write_all(
@@ -340,7 +335,7 @@ class _Stager:
                 await self._write(pages, buffer)
             except RateLimited:
                 # However small the quota, the next attempt has less to do than this one.
-                if buffer.has_moved and self._spec.resumable:
+                if buffer.rows and self._spec.resumable:
                     await self._writer.end(buffer, self._counts())
                 raise
             if known.unproved is not None:

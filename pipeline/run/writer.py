@@ -4,9 +4,7 @@ Rows are collected until they are written: pages become row groups in key order,
 batches, and a batch is one Parquet file. One row group is written while the next is collected, and
 no more: memory stays bounded. A file has one schema, and ends early where the API adds a column.
 
-Each staged batch keeps the ``PartitionProgress`` behind it in the checkpoint. Where pages bring no
-row for long (rows that ``where`` leaves out, pages that a filter of the API's has emptied), a batch
-without rows is that progress alone.
+Each staged batch keeps the ``PartitionProgress`` behind it in the checkpoint.
 """
 
 import asyncio
@@ -70,7 +68,6 @@ class RowBuffer:
     Pages count as held until they are a row group, a batch until it is on S3.
 
     :ivar rows: since the last batch; those before a change of the schema may be on S3 already.
-    :ivar has_moved: pages came since the last batch, whether they brought rows or not.
     """
 
     def __init__(
@@ -88,7 +85,6 @@ class RowBuffer:
         self._small = 0
         self._arrow_bytes = self._leaving_bytes = self._file_bytes = 0
         self.rows = 0
-        self.has_moved = False
         self.position = position
 
     def add(self, batch: PageBatch) -> None:
@@ -99,7 +95,7 @@ class RowBuffer:
             self.rows += batch.table.num_rows
             self._arrow_bytes += batch.arrow_bytes
             self._buffered.bytes += batch.arrow_bytes
-        self.position, self.has_moved = batch.position, True
+        self.position = batch.position
 
     def _join_small(self, rows: int) -> None:
         """Many small pages become one: of a few rows, a page costs ten times what its rows take.
@@ -119,11 +115,10 @@ class RowBuffer:
 
     @property
     def is_full(self) -> bool:
-        """By its rows or its age, also without rows; or the run holds too much, and this batch no
-        less than most."""
+        """By its rows or its age; or the run holds too much, and this batch no less than most."""
         buffered, own_bytes = self._buffered, self._arrow_bytes + self._file_bytes
         largest = buffered.over_limit and own_bytes * buffered.batches >= buffered.bytes
-        old = self.has_moved and self._clock() - self._began >= MAX_S
+        old = bool(self.rows) and self._clock() - self._began >= MAX_S
         return self.rows >= self._max_rows or old or largest
 
     def take(self) -> list[pa.Table]:
@@ -136,7 +131,7 @@ class RowBuffer:
     def end_batch(self) -> list[pa.Table]:
         """The pages that are in no row group yet, with which the batch ends; the next begins."""
         self._buffered.batches -= bool(self.rows)
-        self.rows, self.has_moved, self._began = 0, False, self._clock()
+        self.rows, self._began = 0, self._clock()
         self._leaving_bytes += self._file_bytes
         self._file_bytes = 0
         return self.take()
@@ -233,8 +228,7 @@ class PartitionWriter:
     async def end(
         self, buffer: RowBuffer, counts: PartitionCounts, end: ReadingEnd | None = None
     ) -> None:
-        """Bring the file to S3, with the pages that are in no row group yet; without rows, the
-        position behind them.
+        """Bring the file to S3, with the pages that are in no row group yet.
 
         :param end: all pages of the partition came.
         """
@@ -245,10 +239,7 @@ class PartitionWriter:
         async def write() -> None:
             if tables:
                 await self._written(tables, columns, after)
-            if self._file is None:
-                await asyncio.to_thread(self._stage_rowless, columns, *after)
-            else:
-                await asyncio.to_thread(self._stage, *after)
+            await asyncio.to_thread(self._stage, *after)
             buffer.release()
 
         self._begin(write)
@@ -309,13 +300,6 @@ class PartitionWriter:
                 schema=self._file_schema,
                 last=progress.end is not None,
             )
-
-    def _stage_rowless(
-        self, columns: pa.Schema, progress: PartitionProgress, counts: PartitionCounts
-    ) -> None:
-        self._attempt.stage_rowless(
-            progress=progress.to_json(), counters=counts.to_json(), schema=self.schema_of(columns)
-        )
 
     def _conformed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
         stamps = table[EXTRACTED_AT]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -10,12 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.extract.completeness import (
-    NONE_VAIN,
-    CountReconciliation,
-    ProofBasis,
-    VainPages,
-)
+from pipeline.extract.completeness import CountReconciliation, ProofBasis
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.pages import ParsedPage
 from pipeline.extract.position import (
@@ -60,13 +54,6 @@ EXAMPLES = [
 @pytest.mark.parametrize("position", EXAMPLES)
 def test_a_position_comes_back_as_it_was(position: ResumePosition) -> None:
     as_stored(position)
-
-
-def test_pages_that_brought_nothing_come_back_and_need_not_be_there() -> None:
-    position = SequentialPosition(0, NEXT, None, COUNTS, vain=VainPages("empty", 7))
-    data = as_stored(position).to_json()
-    del data["vain"]
-    assert position_from_json(data) == replace(position, vain=NONE_VAIN)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 
 from pipeline.errors import LakeRefused, LakeUnavailable
 from pipeline.lake import commit
-from pipeline.lake.attempt import Attempt
 from pipeline.lake.commit import CommitResult
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.parquet import encode
@@ -129,44 +128,6 @@ def test_the_next_try_goes_on_from_the_last_batch(lake: Lake) -> None:
     assert [first.generation in f.path for f in outcome.manifest.files] == [True, True, False]
     assert read(lake) == [*whole("first", 2), *whole("again", 3)[2 * ROWS :]]
     check_clean(lake)
-
-
-def _commit_without_its_upload(lake: Lake, attempt: Attempt) -> None:
-    for each in lake.uploads(""):
-        lake.abort_upload(each.key, each.upload_id)
-    with pytest.raises(LakeUnavailable, match="lifecycle"):
-        attempt.commit(facts)
-
-
-@pytest.mark.parametrize(
-    ("then", "progress"),
-    [
-        (lambda lake, attempt: None, {"page": 9}),
-        (lambda lake, attempt: stage(attempt, 1, "first"), {"next": 2}),
-        (lambda lake, attempt: attempt.forget_rowless(), {"next": 1}),
-        (lambda lake, attempt: attempt.start_over(), None),
-        (_commit_without_its_upload, None),
-    ],
-)
-def test_pages_without_rows_are_resumed_behind_until_the_batch_before_them_is_another(
-    lake: Lake, then: Callable[[Lake, Attempt], None], progress: dict[str, int] | None
-) -> None:
-    first, schema = begin(lake, indexed=True), batch(0, "").schema
-    first.stage_rowless(progress={"page": 4}, counters={"pages": 4}, schema=schema)
-    again = begin(lake)
-    assert (again.progress, again.counters, again.schema) == ({"page": 4}, {"pages": 4}, schema)
-    stage(again, 0, "first")
-    again.stage_rowless(progress={"page": 9}, counters={"pages": 9}, schema=schema)
-    then(lake, again)
-    assert begin(lake).progress == progress
-
-
-def test_a_checkpoint_of_before_there_were_rowless_pages_is_resumed(lake: Lake) -> None:
-    stage(begin(lake), 0, "first")
-    stored = lake.get(CHECKPOINT)
-    assert stored is not None
-    assert "rowless" not in json.loads(stored.body), "an earlier version reads it, too"
-    assert begin(lake).progress == {"next": 1}
 
 
 def test_work_of_another_definition_is_dropped(lake: Lake) -> None:

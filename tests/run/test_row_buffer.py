@@ -29,17 +29,6 @@ def test_a_batch_is_full_by_its_age_if_it_has_rows() -> None:
     assert [*found, batch.is_full] == [False, True, False]
 
 
-def test_pages_without_rows_are_a_batch_by_their_age() -> None:
-    now = 0.0
-    batch = RowBuffer(10, None, BufferedBytes(), lambda: now)
-    batch.add(handed(0, 0))
-    now, found = MAX_S, [batch.is_full]
-    found.append(batch.is_full)
-    assert batch.end_batch() == []
-    batch.add(handed(0, 0))
-    assert [*found, batch.is_full] == [False, True, False]
-
-
 def test_the_batches_of_a_run_are_bounded_together_and_the_larger_ones_go_first() -> None:
     held = BufferedBytes()
     large, small = RowBuffer(10**9, None, held), RowBuffer(10**9, None, held)
