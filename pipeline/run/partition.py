@@ -24,6 +24,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -243,7 +244,7 @@ class _Stager:
         )
         self._resumed_pages = self._resumed_rows = self._filtered_rows = 0
         self._progress.restart()
-        self._window = self._window.reread(self._run.now())
+        self._window = self._window.reread(datetime.now(UTC))
         self._fetcher = self._new_fetcher()
         self._feeds = Feeds.of(self._spec, newest_first=self._came_newest_first())
         await self._read_pages(None, in_place_of_staged=True)

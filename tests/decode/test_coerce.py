@@ -306,12 +306,9 @@ def test_what_is_no_leap_second_is_refused(text: str) -> None:
 
 def test_a_mark_of_any_form_is_one_unless_it_says_no() -> None:
     """Every row would be deleted, in a run that ends green."""
-    values: list[tuple[Any, bool | None]] = [
-        *((no, False) for no in (False, 0, 0.0, "false", "FALSE", "0", "N", "no", "", " ")),
-        *((zero, False) for zero in ("0000-00-00", "0000-00-00 00:00:00")),
-        *((yes, True) for yes in (True, 1, "true", "Y", "x", {}, [], "2026-11-01T00:00:00Z")),
-        (None, None),
-    ]
-    rows = [{"c": value} for value, _ in values]
+    no: list[Any] = [False, 0, 0.0, "false", "FALSE", "0", "N", "no", "", " "]
+    no += ["0000-00-00", "0000-00-00 00:00:00"]
+    yes: list[Any] = [True, 1, "true", "Y", "x", {}, [], "2026-11-01T00:00:00Z"]
+    rows = [{"c": value} for value in [*no, *yes, None]]
     read = reader_of(Shape(columns=(Column("c", mark_of(())),))).read(json.dumps(rows).encode())
-    assert read.table["c"].to_pylist() == [is_deleted for _, is_deleted in values]
+    assert read.table["c"].to_pylist() == [False] * len(no) + [True] * len(yes) + [None]

@@ -164,10 +164,10 @@ WALKS: dict[str, Walk] = {
         4,
     ),
     "a flag in other words": Walk(
-        numbered(said({"data": [], "more": "Y"}), more="YN"),
+        numbered(said({"data": [], "more": "C"}), more="CE"),
         PAGES + ", more: more}",
         "as in {at: more, value: Y}",
-        PAGES + ", more: {at: more, value: Y}}",
+        PAGES + ", more: {at: more, value: C}}",
         4,
     ),
     "an object for a list": Walk(
