@@ -8,6 +8,7 @@ the end would take twice its memory, and the loop's time. A page that is cut out
 is a view of the body.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -190,6 +191,10 @@ def names_a_wait(headers: Mapping[str, str]) -> bool:
     :param headers: names in lower case.
     """
     return any(name in headers for name in RETRY_AFTER)
+
+
+CONTENT_RANGE: Final = re.compile(r"\s*\w*\s*(?:(\d+)-(\d+)|\*)/(\d+|\*)\s*")
+"""A ``Content-Range``: the first and the last row or byte of a response, and how many there are."""
 
 
 def shows_end(headers: Mapping[str, str]) -> bool:

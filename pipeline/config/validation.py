@@ -55,8 +55,8 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from _sweep_sees_all(endpoint)
     if endpoint.whole and not (endpoint.paging.one_page or endpoint.paging.names_next):
         yield (
-            f"`whole` says that one page is all there is, and paging of kind "
-            f"`{endpoint.paging.kind}` has several: take one of them out"
+            "`whole` says that a page is the last one though it looks as if more follow; paging "
+            f"of kind `{endpoint.paging.kind}` finds its last page itself: take `whole` out"
         )
     if endpoint.sort and not endpoint.feed:
         yield (

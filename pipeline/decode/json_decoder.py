@@ -64,8 +64,8 @@ class JsonFormat(Format):
 
     kind: Literal["json"] = "json"
     accept: ClassVar[str] = "application/json, */*;q=0.1"
-    shows_end: ClassVar[bool] = True
     """JSON by another name (``application/vnd.api+json``) is not refused."""
+    shows_end: ClassVar[bool] = True
 
     def check(self, body: Body) -> None:
         """Check that the first and last characters can be those of a JSON document."""

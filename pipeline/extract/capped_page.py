@@ -15,7 +15,7 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.decode.error_words import is_remark
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
-from pipeline.messages import Body, HttpResponse
+from pipeline.messages import CONTENT_RANGE, Body, HttpResponse
 from pipeline.pagination.link import next_target
 from pipeline.pagination.page import PageInfo
 
@@ -68,7 +68,6 @@ _COMMON: Final = frozenset(
 """Sizes of pages that APIs have by default, or allow at most; so are whole thousands."""
 AS_A_PAGE: Final = "as many as a page of several may have"
 """The reason that is no more than a hint: a number of rows."""
-_RANGE: Final = re.compile(r"\s*\w*\s*(\d+)-(\d+)/(\d+)\s*")
 _DEEPEST: Final = 4
 _LONGEST_REMARK: Final = 500
 _MOST_BYTES: Final = 32 * 2**20
@@ -88,7 +87,8 @@ def looks_incomplete(
 ) -> str | None:
     """Why rows may be missing in a page; what a feed reaches back to is a check of its own.
 
-    :param rows: as the API sent them. :param info: what paging has read in the page.
+    :param rows: as the API sent them.
+    :param info: what paging has read in the page.
     :param is_first: no page came before it.
     """
     if endpoint.whole or not (rows or endpoint.paging.one_page):
@@ -165,7 +165,8 @@ def looks_capped(
             raise ContractBroken(
                 f"{rows:,} rows came, and the response says `{name}` = {number:,}. {_REMEDY}"
             )
-    if (ranged := _RANGE.fullmatch(headers.get("content-range", ""))) and int(ranged[3]) > rows:
+    ranged = CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    if ranged and ranged[1] and ranged[3] != "*" and int(ranged[3]) > rows:
         raise ContractBroken(
             f"{rows:,} rows came, and the response says `Content-Range` = {ranged[0].strip()}. "
             f"{_REMEDY}"

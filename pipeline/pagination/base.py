@@ -19,7 +19,6 @@ kind         planned ahead (side by side)     a chain goes on by
 ===========  ===============================  ==========================================
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, ClassVar, Final, Protocol
@@ -30,6 +29,7 @@ from pipeline.decode.exact_json import shorten
 from pipeline.decode.shape import NoObject
 from pipeline.errors import ContractBroken, cut
 from pipeline.kinds import Kinds
+from pipeline.messages import CONTENT_RANGE
 from pipeline.model import DottedPath, Model, split_path
 from pipeline.pagination.more_flag import MORE, More
 from pipeline.pagination.page import (
@@ -421,15 +421,12 @@ def _no_object(member: NoObject, path: str) -> ContractBroken:
     )
 
 
-_RANGE: Final = re.compile(r"\s*\w*\s*(?:\d+-\d+|\*)/(\d+|\*)\s*")
-
-
 def _of_range(total: Any) -> Any:
     """The total in a ``Content-Range`` (PostgREST: ``0-24/60``; ``0-24/*`` is none)."""
-    ranged = _RANGE.fullmatch(total) if isinstance(total, str) else None
+    ranged = CONTENT_RANGE.fullmatch(total) if isinstance(total, str) else None
     if ranged is None:
         return total
-    return None if ranged[1] == "*" else ranged[1]
+    return None if ranged[3] == "*" else ranged[3]
 
 
 def whole_total(total: Any, where: str = "paging.total", what: str = "matching rows") -> int | None:

@@ -101,7 +101,8 @@ def test_a_terminated_step_keeps_the_refresh_token_that_its_renewal_has_got(
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            of = source(f"http://127.0.0.1:{server.server_address[1]}", tmp_path / "tokens")
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            of = source(url, tmp_path / "tokens", timeouts="{read_s: 30, total_s: 60}")
             with pytest.raises(Interrupted):
                 run_in_step(page(of))
         finally:

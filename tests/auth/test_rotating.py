@@ -56,10 +56,10 @@ class Rotating:
         return answer({**said, "expires_in": self.expires_in})
 
 
-def source(url: str, folder: Path | None, refresh: str = "refresh-0", more: str = "") -> Source:
+def source(url: str, folder: Path | None, refresh: str = "refresh-0", **more: str) -> Source:
     kept = f", token_folder: {folder}" if folder else ""
     named = f"token_url: {url}/token, client_id: me, refresh_token: {refresh}"
-    return quick(url, auth=f"{{kind: oauth2_refresh_token, {named}{kept}}}", more=more)
+    return quick(url, auth=f"{{kind: oauth2_refresh_token, {named}{kept}}}", **more)
 
 
 async def page(of: Source) -> Any:

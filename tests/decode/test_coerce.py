@@ -71,6 +71,8 @@ def land(text: str, values: list[Any]) -> tuple[list[Any], int]:
 
 def faithful(text: str, value: Any, landed: Any) -> bool:
     """Whether what landed says what the value said. Written apart from the code under test."""
+    if value == "" and text.startswith(("timestamp", "date")):  # as many APIs say "never"
+        return landed is None
     if value is None or landed is None:
         return value is None and landed is None
     if text.startswith("list<"):

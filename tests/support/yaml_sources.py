@@ -15,7 +15,13 @@ def source_of(yaml: str, env: Mapping[str, str] | None = None) -> Source:
         return load_source(file, env or {})
 
 
-def quick(base_url: str, *, auth: str = "{kind: none}", more: str = "") -> Source:
+def quick(
+    base_url: str,
+    *,
+    auth: str = "{kind: none}",
+    timeouts: str = "{connect_s: 2, read_s: 0.3, total_s: 1}",
+    more: str = "",
+) -> Source:
     """One endpoint, ``things``, with retries that hardly wait."""
     return source_of(
         f"""
@@ -24,7 +30,7 @@ def quick(base_url: str, *, auth: str = "{kind: none}", more: str = "") -> Sourc
         start: 2026-11-01
         auth: {auth}
         retries: {{timeouts: 2, errors: 3, throttled: 4, first_wait_s: 0.001, max_wait_s: 0.002}}
-        timeouts: {{connect_s: 2, read_s: 0.3, total_s: 1}}
+        timeouts: {timeouts}
         limits: {{in_flight: 50, throttle_wait_s: 0.01}}
         {more}
         endpoints:
