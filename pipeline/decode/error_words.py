@@ -115,6 +115,11 @@ def reason_for_no_rows(
     return next((member for level in levels if (member := _not_ready(level))), None)
 
 
+def means_error(members: Mapping[str, object]) -> bool:
+    """Whether an object says surely that there is an error."""
+    return _sure(("", members, frozenset())) is not None
+
+
 _Level = tuple[str, Mapping[str, object], frozenset[str]]
 """An object around the rows: its path and a dot, itself, and the members to pass over."""
 

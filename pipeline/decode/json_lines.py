@@ -2,21 +2,26 @@
 
 The lines are read as one list of JSON, by the way of ``json``, so that ``as``, types and inference
 mean the same. A body that is cut within a line is refused as ``json``'s is, and requested again.
+So is one whose last line is an error: a server that fails on its way has sent a 200 by then.
 """
 
 from collections.abc import Sequence
 from typing import ClassVar, Final, Literal
 
+import orjson
 import pyarrow as pa
 
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
 from pipeline.decode.body_checks import BOM, BadBody, CutShort
+from pipeline.decode.error_words import means_error
+from pipeline.decode.exact_json import shorten
 from pipeline.decode.json_decoder import JsonDecoder, JsonFormat
 from pipeline.decode.shape import Shape
 from pipeline.errors import cut_bytes
 from pipeline.messages import Body
 
 _BLANK: Final = b" \t\r\n"
+_LONGEST_ERROR: Final = 8192
 _JSON: Final = JsonFormat()
 
 
@@ -54,6 +59,25 @@ class JsonLinesDecoder(Decoder):
         self._lists = JsonDecoder(_JSON, shape, known, label=label)
         self.inferred = self._lists.inferred
 
+    def check(self, body: Body) -> None:
+        """As the format does, and that the last line is no error in place of the rows behind it."""
+        super().check(body)
+        text = bytes(body).strip(_BLANK + BOM)
+        last = _object(text.rpartition(b"\n")[2])
+        if means_error(last) and last.keys().isdisjoint(self._members_of_rows(text)):
+            raise CutShort(
+                f"the last line is an error and no row: {shorten(last, 200)}. So rows behind it "
+                "may be missing. If it is a row, declare its columns"
+            )
+
+    def _members_of_rows(self, text: bytes) -> set[str]:
+        """Those that a row has as far as is known; of the only row ever, its own."""
+        declared = {column.path[0] for column in self.shape.columns}
+        first, *others = text.split(b"\n", 1)
+        if others or not (known := declared | {*self.inferred.settled()}):
+            known = declared | _object(first).keys()
+        return known
+
     def read(self, body: Body) -> DecodedPage:
         try:
             self.check(body)
@@ -72,6 +96,15 @@ class JsonLinesDecoder(Decoder):
         except BadBody:
             return None
         return self._lists.read_together([as_list(body) for body in bodies])
+
+
+def _object(line: bytes) -> dict[str, object]:
+    """A short line with an object; empty for any other."""
+    try:
+        value = orjson.loads(line) if len(line) <= _LONGEST_ERROR else None
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def as_list(body: Body) -> bytes:

@@ -127,6 +127,38 @@ def test_csv_that_is_none(body: bytes, error: type[Exception], sentence: str) ->
         )
 
 
+ERROR = '{"status": "error", "message": "timeout"}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns", "refused"),
+    [
+        (['{"id": 1}', '{"id": 2}', ERROR], (), True),
+        (['{"id": 1}', ERROR], ("id",), True),
+        ([ERROR], ("id",), True),
+        (['{"id": 1}', '{"exception": {"code": 7}}', ""], (), True),
+        (['{"id": 1, "status": "fine"}', ERROR], (), False),
+        ([ERROR, ERROR], (), False),
+        ([ERROR], (), False),  # of logs each row may be an error
+        ([ERROR], ("status",), False),
+        (['{"id": 1}', '{"id": 2, "error": "none left"}'], (), False),
+        (['{"id": 1}', '{"name": "b"}'], (), False),
+    ],
+)
+def test_a_last_line_that_is_an_error_is_no_row(
+    lines: list[str], columns: tuple[str, ...], refused: bool
+) -> None:
+    text = parse_type("json")
+    shape = Shape(columns=tuple(Column(name, text) for name in columns), infer=True)
+    decoder, body = decoder_of("jsonl", shape), "\n".join(lines).encode()
+    if refused:
+        assert decoder.read_together([body]) is None
+        with pytest.raises(BadBody, match="the last line is an error and no row: "):
+            decoder.read(body)
+    else:
+        assert decoder.read(body).table.num_rows == len(lines)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["jsonl", '{kind: csv, delimiter: ";"}'])
 def test_pages_of_other_formats_land(lake: Lake, format: str) -> None:
