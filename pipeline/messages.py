@@ -197,6 +197,16 @@ CONTENT_RANGE: Final = re.compile(r"\s*\w*\s*(?:(\d+)-(\d+)|\*)/(\d+|\*)\s*")
 """A ``Content-Range``: the first and the last row or byte of a response, and how many there are."""
 
 
+def codings(headers: Mapping[str, str]) -> list[str]:
+    """How a body is compressed, by its ``Content-Encoding``; ``identity`` stands for nothing.
+
+    >>> codings({"content-encoding": "identity, gzip"})
+    ['gzip']
+    """
+    names = headers.get("content-encoding", "").lower().split(",")
+    return [name for name in map(str.strip, names) if name not in ("", "identity")]
+
+
 def shows_end(headers: Mapping[str, str]) -> bool:
     """Whether a response shows where its body ends. Else the end of the connection does, and a body
     that is cut short looks like a whole one (RFC 9112, 6.3).

@@ -23,7 +23,7 @@ from pipeline.auth.base import FOR_TOKENS, SIGN, SIGNED_BY, AuthContext, Secrets
 from pipeline.auth.token_file import KeptToken, TokenFile
 from pipeline.auth.token_pause import TokenPause, throttled
 from pipeline.errors import ApiUnavailable, AuthError, TokenThrottled, cut
-from pipeline.messages import TokenUse
+from pipeline.messages import TokenUse, codings
 from pipeline.redaction import contains_secret
 
 log = logging.getLogger("headrace.auth")
@@ -378,7 +378,7 @@ def _lifetime_s(expires_in: object) -> float:
 
 async def _read(response: httpx.Response) -> None:
     """Read the body. :raises AuthError: larger than a token, or compressed more than once."""
-    if "," in response.headers.get("content-encoding", ""):
+    if len(codings(response.headers)) > 1:
         raise AuthError(
             "The response of the token endpoint is compressed more than once. Expected one "
             "Content-Encoding. Check `auth.token_url`."

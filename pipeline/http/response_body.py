@@ -10,7 +10,7 @@ import httpx
 
 from pipeline.decode.body_checks import BadBody, CutShort, OtherFormat, in_utf8
 from pipeline.errors import ContractBroken
-from pipeline.messages import Body, Incoming
+from pipeline.messages import Body, Incoming, codings
 
 _EMPTY: Final = httpx.ByteStream(b"")
 _PIECE_BYTES: Final = 2**20
@@ -85,7 +85,7 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
 
     :raises httpx.DecodingError: the body is not compressed as its header says.
     """
-    if response.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip"):
+    if codings(response.headers) not in (["gzip"], ["x-gzip"]):
         async for piece in response.aiter_bytes():
             yield piece
         return
@@ -132,7 +132,9 @@ class GzipMembers:
 
 def _refuse_layers(response: httpx.Response, source: str) -> None:
     """Refuse two layers of compression: 64 KiB could become 60 GiB. One is undone bit by bit."""
-    if "," in response.headers.get("content-encoding", ""):
+    if len(names := codings(response.headers)) > 1:
         raise ContractBroken(
-            f"A response of {source} is compressed more than once. Expected one Content-Encoding."
+            f"A response of {source} is compressed more than once ({', '.join(names)[:60]}), "
+            "expected once. Check: 1. a proxy or a cache between; 2. `headers: {Accept-Encoding: "
+            "identity}`, which asks for no compression"
         )

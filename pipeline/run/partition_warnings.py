@@ -33,8 +33,10 @@ _AFTER_END: Final = (
 )
 _EMPTY_BASELINE: Final = (
     "the first partition (everything up to its end) has no rows. Check: 1. the names of the "
-    "window's parameters (some servers ignore or reject them silently); 2. `window.floor`, if the "
-    "request without {start} means something else; 3. `start`, which may lie before the first row"
+    "window's parameters (some servers ignore or reject them silently); 2. the form of its bounds: "
+    "an API that wants milliseconds (`epoch_ms`) finds none before seconds (`epoch_s`); "
+    "3. `window.floor`, if the request without {start} means something else; 4. `start`, which may "
+    "lie before the first row"
 )
 _MANY_ROWS: Final = 20
 _SHRUNK: Final = (

@@ -209,11 +209,11 @@ def test_an_error_page_in_place_of_rows_that_had_come_before_is_an_outage(lake: 
     assert isinstance(outcome.failed[0].error, ApiUnavailable)
 
 
-@pytest.mark.parametrize("cut", [1, 3])
-def test_all_members_of_a_gzip_are_read(lake: Lake, cut: int) -> None:
+@pytest.mark.parametrize(("cut", "coding"), [(1, "gzip"), (3, "gzip"), (3, "identity, gzip")])
+def test_all_members_of_a_gzip_are_read(lake: Lake, cut: int, coding: str) -> None:
     pieces = [JSON[n : n + len(JSON) // cut] for n in range(0, len(JSON), len(JSON) // cut)]
     body = b"".join(gzip.compress(piece) for piece in pieces)
-    api = Api(body, headers={"content-encoding": "gzip"})
+    api = Api(body, headers={"content-encoding": coding})
     with serving(api.app) as url:
         (manifest,) = extract(source_at(url), lake, "things", DAY, NOW)
     assert manifest.rows == 200

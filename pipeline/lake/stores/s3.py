@@ -85,7 +85,11 @@ class S3Store(ObjectStore):
         """:raises ConfigError: no bucket's name, or a prefix that can't be part of a key."""
         bucket, _, prefix = rest.partition("/")
         if not _BUCKET.fullmatch(bucket):
-            raise ConfigError(f"`HEADRACE_LAKE` is `s3://{rest[:100]}`; expected {cls.example}.")
+            raise ConfigError(
+                f"`HEADRACE_LAKE` is `s3://{rest[:100]}`; expected {cls.example}. A bucket's name "
+                "has 3 to 63 small letters, digits, dots and hyphens, a letter or a digit first "
+                "and last."
+            )
         for piece in prefix.split("/") if prefix else ():
             segment(piece)
 
