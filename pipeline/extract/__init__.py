@@ -13,8 +13,9 @@ In the order in which a page goes through them:
   ``capped_page`` says why a page may lack rows: it says so, or should be the only one.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others; ``seen_rows`` knows
   which rows came already; ``window_cuts`` has the slices of a window, and the parts of a search
-  that is capped; ``fan_out`` reads the pages of each of the ``partition_values``, and
-  ``value_failures`` say what one does that can't be read; ``prefetch`` keeps pages on their way.
+  that is capped; ``fan_out`` reads the pages of each of the ``partition_values``,
+  ``value_failures`` say what one does that can't be read, and ``alike_values`` finds those that the
+  API ignores; ``prefetch`` keeps pages on their way.
 - Each of these readers yields batches with the ``position`` behind them, which a later attempt
   resumes from. ``plan`` says which of them an endpoint's YAML means.
 """

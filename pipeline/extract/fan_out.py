@@ -29,6 +29,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
+from pipeline.extract.alike_values import AlikeValues
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.pages import PageSource
 from pipeline.extract.partition_values import PagesOfValue, PartitionValue
@@ -67,6 +68,7 @@ class FanOut:
     :ivar key: the columns that identify a row; empty: none do.
     :ivar tells_values: a row that comes again is known to be of the same value; None: if rows have
         a key.
+    :ivar alike: finds values that the API ignores; of one reading.
     """
 
     values: Sequence[PartitionValue]
@@ -78,6 +80,7 @@ class FanOut:
     as_a_whole: bool | None = None
     key: Sequence[str] = ()
     tells_values: bool | None = None
+    alike: AlikeValues = field(default_factory=lambda: AlikeValues((), ()))
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class FanOutReader:
         self._pages = pages
         self._values, self._failures = fan_out.values, fan_out.failures
         self._gate, self._keep, self._key = fan_out.gate, fan_out.keep, key
+        self._alike, self._ignored = fan_out.alike, list[str]()
         self._reader = reader
         self._concurrency = min(fan_out.concurrency, len(self._values))
         self._ahead = ahead
@@ -210,6 +214,7 @@ class FanOutReader:
                     yield self._handed_on(batch.table, batch.arrow_bytes)
         self.progress.values = len(self._values)
         self._failures.check(self.failed, len(self._values))
+        self._ignored = await self._alike.ignored(self._pages)
         async for earlier in self._stale_rows():
             yield earlier
         self.progress.contiguous = self._proved and not self.failed_members
@@ -251,8 +256,9 @@ class FanOutReader:
         return frozenset(m for v in self._values if v.name in names for m in v.members)
 
     def summary(self) -> dict[str, Any]:
-        """For the manifest: how many values were requested, and which failed."""
-        return self._failures.summary(self.failed, len(self._values), self._with_rows)
+        """For the manifest: how many values were requested, which failed, and what is ignored."""
+        summary = self._failures.summary(self.failed, len(self._values), self._with_rows)
+        return {**summary, "ignored": self._ignored} if self._ignored else summary
 
     def _batches(self) -> AsyncGenerator[_ValueBatch, None]:
         if self._ordered:
@@ -334,7 +340,10 @@ class FanOutReader:
 
     def _reader_of(self, index: int) -> EndpointReader:
         value = self._values[index]
-        reader = self._reader(PagesOfValue(self._pages, value), value, self._share)
+        pages: PageSource = PagesOfValue(self._pages, value)
+        if self._open[index] is None:
+            pages = self._alike.watched(pages, value)
+        reader = self._reader(pages, value, self._share)
         self._reading[index] = reader.progress
         return reader
 

@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from pipeline.config.columns import DELETED, DeletedMark
+from pipeline.config.columns import DELETED, EXTRACTED_AT, DeletedMark
+from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.base import Decoder
 from pipeline.decode.nested_tables import ROW_NUMBER, NestedTable, NestedTablesDecoder
 from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
+from pipeline.extract.alike_values import AlikeValues
 from pipeline.extract.confirmation import (
     ConfirmedEmptyPages,
     OpenEndedPages,
@@ -227,6 +229,16 @@ def _fan_out_of(endpoint: Endpoint, fan_out: FanOut, concurrency: int) -> FanOut
         as_a_whole=whole,
         key=endpoint.key,
         tells_values=_tells_values(endpoint),
+        alike=_alike_of(endpoint),
+    )
+
+
+def _alike_of(endpoint: Endpoint) -> AlikeValues:
+    """Only where a column has the value: else the rows of all values are equal, and one stays."""
+    finds_its_own = endpoint.each is not None and endpoint.each.found_in_run
+    lists = lists_of(endpoint) if endpoint.value_columns and not finds_its_own else ()
+    return AlikeValues(
+        [value_list.prefix for value_list in lists], {EXTRACTED_AT, *endpoint.context_columns}
     )
 
 

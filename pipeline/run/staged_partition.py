@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,11 @@ from pipeline.run.verify import (
 from pipeline.timestamps import as_iso
 
 log = logging.getLogger("headrace.run")
+_IGNORED: Final = (
+    "the API ignores {0}: its first page is the same for all values, and for one that does not "
+    "exist. So the rows of any value stand under each of them. Check in its docs: 1. the name of "
+    "the parameter that has {0}; 2. whether the value belongs into the path, a header or the body"
+)
 
 
 def _later(read: datetime | None, wanted: datetime | None) -> bool:
@@ -241,6 +246,9 @@ class StagedPartition:
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         if self.selection is not None:
             checks = (*checks, self._values_read())
+        if ignored := self.notes.fan_out.get("ignored"):
+            detail = _IGNORED.format(", ".join(f"{{{prefix}}}" for prefix in ignored))
+            checks = (*checks, Check("values_differ", False, detail, blocking=False))
         of_times = checks_of_times(spec, self.window, self.counts)
         return (*checks, *of_times)
 
