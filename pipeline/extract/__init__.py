@@ -8,6 +8,7 @@ In the order in which a page goes through them:
   endpoint that has its latest rows only. ``clock`` reads the API's own time.
 - ``confirmation`` requests odd pages and ends a second time; ``growing_tail`` ends rows that grow
   faster than that; ``completeness`` proves that no row is missing, and notices loops;
+  ``alike_pages`` finds an API that sends the same for each number of a page;
   ``outages`` tells an outage with empty pages from the end, by a page that had rows;
   ``cursor_pages`` confirms pages that follow each other by the cursor;
   ``capped_page`` says why a page may lack rows: it says so, or should be the only one.

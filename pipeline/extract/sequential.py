@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.extract.alike_pages import AlikePages
 from pipeline.extract.completeness import (
     MOST_EMPTY,
     CountReconciliation,
@@ -99,6 +100,7 @@ class SequentialReader:
         self._first_laps = [0, 0]  # of the pass before, and of this one
         self._counts = CountReconciliation()
         self._loop_guard = LoopGuard()
+        self._alike_pages = AlikePages(pages)
         self._previous: PageInfo | None = (
             None  # of the page before, in this attempt or the earlier one
         )
@@ -267,6 +269,8 @@ class SequentialReader:
         """
         self._record_in_feed(page)
         following, info, counts = self._next_request(page), page.info, self._counts
+        if not self._key and page.request.by_number and following is not None:
+            await self._alike_pages.look(page)
         self.progress.unproved = self.progress.unproved or page.looks_incomplete
         self._note_tail(page)
         if self._previous is not None and following is None and page.tail is None:
