@@ -143,7 +143,7 @@ def _sure(level: _Level) -> NoRowsReason | None:
         plain = _plain(name)
         if name in passed:
             continue
-        if plain in _ERROR and not _is_nothing(value):
+        if plain in _ERROR and not is_no_error(value):
             return NoRowsReason(f"{prefix}{name}", value)
         if plain in _SUCCESS and (value is False or _text(value).lower() in ("false", "no", "0")):
             return NoRowsReason(f"{prefix}{name}", value)
@@ -190,16 +190,16 @@ def is_remark(name: str) -> bool:
     return any(n in _NOTE or _MESSAGE.fullmatch(n) is not None for n in names)
 
 
-def _is_nothing(value: object) -> bool:
+def is_no_error(value: object) -> bool:
     """Whether an error's member says that there is none: null, empty, 0, "OK", or all of it so."""
     if value is None or value is False or value == 0:
         return True
     if isinstance(value, str):
         return not value.strip() or value.strip() == "0" or bool(_FINE.fullmatch(value[:_LONGEST]))
     if isinstance(value, Mapping):
-        return all(_is_nothing(member) or member in (200, "200") for member in value.values())
+        return all(is_no_error(member) or member in (200, "200") for member in value.values())
     if isinstance(value, Sequence):
-        return all(_is_nothing(item) for item in value)
+        return all(is_no_error(item) for item in value)
     return False
 
 

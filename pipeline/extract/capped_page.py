@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.decode.error_words import is_remark
+from pipeline.decode.error_words import is_no_error, is_remark
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
 from pipeline.messages import CONTENT_RANGE, Body, HttpResponse
@@ -21,29 +21,32 @@ from pipeline.pagination.page import PageInfo
 
 _TOTAL: Final = re.compile(
     r"(@?odata\.count|count|hits|matches|results_?count|total|(total|full|overall|filtered)_?(count"
-    r"|results|items|rows|records|elements|hits|size|entries)|num_?found|numberOfRecords"
+    r"|num(ber)?|results|items|rows|records|elements|hits|size|entries)|num_?found|numberOfRecords"
     r"|record_?count|found|(items|results|rows|records)_?(found|matched|available)"
     r"|num_?(items|results|rows|records|hits)|nb_?hits"
     r"|x-total(-count|-results|-items|-records)?|total-count|x-count)",
     re.IGNORECASE,
 )
 _PAGES: Final = re.compile(
-    r"((total|num|number_?of|max)_?pages|page_?count|pages|last_?page|x-(total-pages|pages|page-count)"
-    r"|x-pagination-(total-pages|page-count))",
+    r"((total|num|number_?of|max)_?pages|total_?page|page_?(count|total)|pages|last_?page"
+    r"|x-(total-pages|pages|page-count)|x-wp-totalpages|x-pagination-(total-pages|page-count))",
     re.IGNORECASE,
 )
 _TRUE: Final = re.compile(
-    r"(has_?more(_?(items|results|pages|rows|data))?|has_?next(_?page)?|more|more_?available|partial"
-    r"|is_?partial|truncated|is_?truncated|incomplete(_?results)?|limit_?(reached|exceeded)"
+    r"(has_?more(_?(items|results|pages?|rows|records|data))?|has_?next(_?page)?|more|partial"
+    r"|more_?available|more_?(items|results?|pages|rows|records|data)(_?available)?"
+    r"|is_?partial|(results?_?|is_?)?truncated|incomplete(_?results)?|limit_?(reached|exceeded)"
     r"|exceeded_?transfer_?limit|x-has-(more|next)(-page)?)",
     re.IGNORECASE,
 )
-_FALSE: Final = re.compile(r"(last|is_?last(_?page)?|done|end_?of_?(list|data)|complete)", re.I)
+_FALSE: Final = re.compile(
+    r"(last|is_?last(_?page)?|done|end_?of_?(list|data|results?|stream)|(job_?)?complete)", re.I
+)
 """Flags that say of a page that it is the last one."""
 _NEXT: Final = re.compile(
-    r"(@?(odata\.)?next(_?(page|link|url|href|cursor|token|key|marker|offset|start|records?_?url|"
-    r"page_?(token|url|link|cursor|key|id|number)|results?))?|end_?cursor|continuation(_?token)?"
-    r"|bookmark|scroll_?id|x-next(-page|-cursor|-token)?|x-continuation(-token)?)",
+    r"(@?(odata\.|__)?next(_?(page|link|url|uri|href|cursor|token|key|marker|offset|start|"
+    r"records?_?url|continuation_?token|page_?(token|url|uri|href|path|link|cursor|key|id|number)|"
+    r"results?))?|end_?cursor|continuation(_?token)?|bookmark|scroll_?id|x-next(-page|-cursor|-token)?|x-continuation(-token)?)",
     re.IGNORECASE,
 )
 _ROWS: Final = "(items|results?|rows|records|matches|output|response|list|window|range)"
@@ -238,7 +241,13 @@ def says_partial(body: Body, rows_at: tuple[str, ...] | None) -> str | None:
 
 _EDGE: Final = 4_000
 _PARTIAL_WORD: Final = re.compile(
-    rb'"(errors|timed_?out|incomplete_?results|partial_?(results|failure|data)|_shards)"', re.I
+    rb'"(errors|timed_?out|incomplete_?(results|search)|partial_?(results|failure|data)|_shards)"'
+    rb'|"(partial_?failure_?)?error"\s*:\s*[{"]|"status"\s*:\s*"(timeout|timed|partial)',
+    re.I,
+)
+_NO: Final = ("false", "no", "n")
+_PARTIAL_STATUS: Final = re.compile(
+    r"timeout|timed[ _-]?out|partial[ _-]?(success|results?|data|content|failure)", re.I
 )
 
 
@@ -248,8 +257,13 @@ def _is_partial(name: str, value: Any) -> bool:
         return bool(_whole(value.get("failed")))
     if plain == "errors":
         return isinstance(value, list | dict) and bool(value)
-    flags = ("timedout", "incompleteresults", "partialresults", "partialfailure", "partialdata")
-    return plain in flags and value is True
+    if plain in ("error", "partialfailureerror"):
+        words = value.strip().lower() if isinstance(value, str) else value
+        return isinstance(words, str | dict) and words not in _NO and not is_no_error(words)
+    if plain == "status":
+        return isinstance(value, str) and _PARTIAL_STATUS.fullmatch(value) is not None
+    flags = ("timedout", "incompleteresults", "incompletesearch", "partialresults")
+    return plain in (*flags, "partialfailure", "partialdata") and value is True
 
 
 def _goes_on(name: str, value: Any) -> bool:

@@ -43,6 +43,12 @@ from pipeline.extract.window_cuts import WHOLE_WINDOW, WindowCuts
 from pipeline.pagination import Paging
 from pipeline.pagination.page import Keys, PageInfo, PageRequest
 
+_CHECKS_OF_NUMBERS = "2. `first` in `paging`: some APIs take page 0 for page 1"
+_CHECKS_OF_CHAINS = (
+    "2. the path to the next token; 3. `paging.more`, or `until_short: true` with `paging.total`, "
+    "if the last page names a next page, too"
+)
+
 
 @dataclass(frozen=True)
 class _ChainStart:
@@ -364,9 +370,10 @@ class SequentialReader:
                     # Some APIs send their last page for ever; one that overlaps can't be it.
                     self._counts.steady &= page.info.first_keys is None
                     return
+                further = _CHECKS_OF_NUMBERS if request.by_number else _CHECKS_OF_CHAINS
                 raise ContractBroken(
                     "A page came again as the page after it. Check: 1. that the API knows the "
-                    "paging parameter; 2. the path to the next token"
+                    f"paging parameter; {further}"
                 )
             moved, previous, page = previous is not None, changed, changed
             yield start.index, page

@@ -45,6 +45,16 @@ def body(**beside: Any) -> bytes:
         {"facets": [1], "paging": {"cursors": {"next": "abc"}}, "warnings": []},
         {"NextMarker": "m"},
         {"exceededTransferLimit": True},
+        {"next_page_uri": "/2010-04-01/Calls.json?Page=1"},
+        {"d": {"__next": "https://api/x?$skiptoken=2"}},
+        {"page_context": {"has_more_page": True}},
+        {"info": {"more_records": True}},
+        {"moreResult": True},
+        {"end_of_stream": False},
+        {"jobComplete": False},
+        {"resultTruncated": "true"},
+        {"page_info": {"total_page": 3}},
+        {"nextContinuationToken": "abc"},
     ],
 )
 def test_what_stands_beside_the_rows_is_believed(beside: dict[str, Any]) -> None:
@@ -110,6 +120,7 @@ def test_a_page_that_is_all_there_is_is_believed_to_be(beside: dict[str, Any]) -
         {"total": 8},
         {"meta": {"totalCount": 900}},
         {"count": 12},
+        {"page_info": {"total_number": 60, "total_page": 9}},
         {"totalElements": "800"},
         {"hits": {"total": {"value": 9, "relation": "eq"}}},
         {"a": [1], "numFound": 8, "b": [2]},
@@ -148,6 +159,8 @@ def test_headers_and_the_status_say_that_there_is_more() -> None:
         {"timed_out": True},
         {"_shards": {"total": 5, "failed": 2}},
         {"incomplete_results": True},
+        {"error": {"code": "PartialError", "message": "There were some errors"}},
+        {"status": "timeout"},
     ],
 )
 @pytest.mark.parametrize("kind", ["kind: keyset, limit: 10", "kind: page, limit: 10"])
@@ -187,6 +200,9 @@ def test_words_of_partial_pages_inside_rows_say_nothing() -> None:
     assert says_partial(json.dumps({"rows": rows, "errors": []}).encode(), ("rows",)) is None
     assert says_partial(json.dumps(rows).encode(), ()) is None
     assert says_partial(json.dumps({"rows": rows, "timed_out": False}).encode(), ("rows",)) is None
+    fine = {"rows": rows, "error": {"code": 0, "message": ""}, "status": "success"}
+    assert says_partial(json.dumps(fine).encode(), ("rows",)) is None
+    assert says_partial(json.dumps({"rows": rows, "error": "false"}).encode(), ("rows",)) is None
 
 
 def test_members_of_rows_say_nothing_of_pages() -> None:

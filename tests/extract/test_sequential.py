@@ -377,8 +377,9 @@ def test_tokens_that_go_round_in_a_circle_are_said() -> None:
         read_all(reader_of(model, TokenPaging(limit=4, next="next")))
     model = Tokens(list(range(1, 4)), random.Random(1), counts=False)
     model.circle = True
-    with pytest.raises(ContractBroken, match="A page came again as the page after it"):
+    with pytest.raises(ContractBroken, match="A page came again as the page after it") as error:
         read_all(reader_of(model, TokenPaging(limit=4, next="next")))
+    assert "`until_short: true`" in str(error.value)
 
 
 def test_a_page_that_comes_again_once_is_asked_for_again() -> None:
