@@ -351,7 +351,9 @@ class SequentialReader:
     async def _chain(self, start: _ChainStart) -> AsyncGenerator[tuple[int, ParsedPage], None]:
         request, previous, moved, empty = start.request, start.previous, False, 0
         while request is not None:
-            was_end = previous is not None and previous.info.follows is False  # by its own flag
+            was_end = previous is not None and self._paging.says_last(
+                previous.request, previous.info
+            )
             try:
                 page = await self._pages.page(request)
             except RequestRefused as error:
@@ -366,7 +368,7 @@ class SequentialReader:
                 raise
             changed = await changed_page(self._pages, page, previous)
             if changed is None:
-                if moved and request.by_number:
+                if (moved or was_end) and request.by_number:
                     # Some APIs send their last page for ever; one that overlaps can't be it.
                     self._counts.steady &= page.info.first_keys is None
                     return

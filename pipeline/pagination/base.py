@@ -19,6 +19,7 @@ kind         planned ahead (side by side)     a chain goes on by
 ===========  ===============================  ==========================================
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, ClassVar, Final, Protocol
@@ -245,6 +246,10 @@ class Paging(Model):
         """Whether a page follows, if the page has a flag for it."""
         return None
 
+    def says_last(self, request: PageRequest, info: PageInfo) -> bool:
+        """Whether the page says that no page follows."""
+        return info.follows is False
+
     def pages_of(self, content: PageContent) -> int | None:
         """How many pages there are, if the page says so."""
         return None
@@ -374,19 +379,26 @@ class CountedNumbers(CountedPaging):
     def pages_of(self, content: PageContent) -> int | None:
         return whole_total(content.members.get("pages"), "paging.pages", "pages")
 
-    @staticmethod
-    def is_last(number: int, request: PageRequest, info: PageInfo) -> bool:
-        """Whether the page with this number, from 0 on, is the last.
+    @abstractmethod
+    def number_of(self, request: PageRequest) -> int:
+        """The number of a page, from 0 on."""
+
+    def says_last(self, request: PageRequest, info: PageInfo) -> bool:
+        if info.pages is not None:
+            return self.number_of(request) + 1 >= info.pages
+        return info.follows is False
+
+    def is_last(self, request: PageRequest, info: PageInfo) -> bool:
+        """Whether no page follows.
 
         What the page says of itself wins over its size: a page whose rows are all filtered out is
         empty, and others follow. But that none follows is not believed of a full page that nothing
-        counts: a flag that means something else says so of each page.
+        counts: a flag or a number that means something else says so of each page.
         """
-        if info.pages is not None:
-            return number + 1 >= info.pages
-        if info.follows is None:
+        if info.pages is None and info.follows is None:
             return is_short(request, info)
-        return not info.follows and (info.rows < request.limit or info.total is not None)
+        believed = info.rows < request.limit or info.total is not None
+        return believed and self.says_last(request, info)
 
 
 def places_of(name: str, paths: tuple[str, ...] | None) -> dict[str, str]:

@@ -59,6 +59,9 @@ class OffsetPaging(CountedNumbers):
     def shared_rows(self) -> SharedRows:
         return SharedRows.LAST if self.overlap else SharedRows.NONE
 
+    def number_of(self, request: PageRequest) -> int:
+        return ((request.offset or 0) - self.first) // request.limit
+
     def _step(self, request: PageRequest) -> int:
         return max(1, request.limit - 1) if self.overlap else request.limit
 
@@ -80,7 +83,6 @@ class OffsetPaging(CountedNumbers):
         return single_pages(offsets, lambda offset: replace(sized, offset=offset))
 
     def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
-        number = ((request.offset or 0) - self.first) // request.limit
         if info.rows == 0 and info.follows:
             raise ContractBroken(
                 f"The page at offset {request.offset} has no rows, and says at "
@@ -88,7 +90,7 @@ class OffsetPaging(CountedNumbers):
                 "begins is not known. Check: 1. `paging.more`; 2. whether the API has page numbers "
                 "(`paging: {kind: page}`)"
             )
-        if info.rows == 0 or self.is_last(number, request, info):
+        if info.rows == 0 or self.is_last(request, info):
             return None
         if info.rows == 1 and self.overlap and (request.offset or 0) > self.first:
             return None
@@ -116,6 +118,9 @@ class NumberedPaging(CountedNumbers):
         if endpoint.sweep and not endpoint.counted:
             yield NEEDS_A_COUNT
 
+    def number_of(self, request: PageRequest) -> int:
+        return (request.page or 0) - self.first
+
     def first_request(self) -> PageRequest:
         return PageRequest(self.limit, page=self.first)
 
@@ -125,6 +130,8 @@ class NumberedPaging(CountedNumbers):
     def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
         if info.pages is not None and info.total is None:
             numbers = range((request.page or 0) + 1, self.first + info.pages)
+            if not numbers:
+                return None
             return single_pages(numbers, lambda page: replace(request, page=page))
         if info.total is None or info.rows == 0:
             return None
@@ -135,6 +142,6 @@ class NumberedPaging(CountedNumbers):
         return single_pages(pages, lambda page: replace(request, page=page))
 
     def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
-        if self.is_last((request.page or 0) - self.first, request, info):
+        if self.is_last(request, info):
             return None
         return replace(request, page=(request.page or 0) + 1)

@@ -32,20 +32,33 @@ class Api:
         self.hidden: set[int] = set()
         self.sick_once: set[int] = set()
         self.more_than_there_is = False
+        self.ids = IDS
+        self.count: Callable[[int, int], int] = lambda number, count: count
+        self.beyond = "empty"
 
     async def pages(self, request: Request) -> Response:
         self.requests.append((request.method, dict(request.query_params), await request.body()))
         number = int(request.query_params.get("page", 7)) - 7
         begin = int(request.query_params.get("skip", number * SIZE))
-        number, count = begin // SIZE, -(-len(IDS) // SIZE)
-        rows = [{"id": n} for n in IDS[begin : begin + SIZE] if n not in self.hidden]
+        number, count = begin // SIZE, -(-len(self.ids) // SIZE)
+        if number >= count and self.beyond != "empty":
+            if self.beyond == "refused":
+                return json_answer({"message": "no such page"}, 404)
+            begin = (count - 1) * SIZE
+        rows = [{"id": n} for n in self.ids[begin : begin + SIZE] if n not in self.hidden]
         if number in self.sick_once:
             self.sick_once.discard(number)
             rows = []
         last = number >= count - 1 and not self.more_than_there_is
         state = "complete" if last else "partial"
         return json_answer(
-            {"rows": rows, "is_last": last, "has_more": not last, "state": state, "n": count}
+            {
+                "rows": rows,
+                "is_last": last,
+                "has_more": not last,
+                "state": state,
+                "n": self.count(number, count),
+            }
         )
 
     async def refusing(self, request: Request) -> Response:
@@ -125,6 +138,33 @@ def test_a_flag_that_says_of_each_page_that_it_is_the_last_ends_no_full_page(
 ) -> None:
     end = "more: {at: state, value: of something else}"
     assert rows_of(paged(url, f"{{kind: page, limit: {SIZE}, first: 7, {end}}}"), lake) == IDS
+
+
+@pytest.mark.parametrize(
+    "count", [lambda *_: 1, lambda *_: 0, lambda number, _: number + 1, lambda number, _: number]
+)
+@pytest.mark.parametrize("kind", ["page", "offset"])
+def test_a_number_of_pages_that_is_something_else_ends_no_full_page(
+    api: Api, url: str, lake: Lake, count: Callable[[int, int], int], kind: str
+) -> None:
+    """The number of this page, or of pages that are shown."""
+    api.count = count
+    by = ("page", f"first: 7, limit: {SIZE}") if kind == "page" else ("skip", f"limit: {SIZE}")
+    more = "" if kind == "page" else ", overlap: false"
+    source = paged(url, f"{{kind: {kind}, {by[1]}{more}, pages: n}}", f'{by[0]}: "{{{kind}}}"')
+    assert rows_of(source, lake) == IDS
+
+
+@pytest.mark.parametrize("beyond", ["empty", "refused", "the last one again"])
+@pytest.mark.parametrize("pages", [1, 3])
+@pytest.mark.parametrize("end", ["more: has_more", "pages: n"])
+def test_a_full_last_page_is_not_believed_and_ends_all_the_same(
+    api: Api, url: str, lake: Lake, end: str, pages: int, beyond: str
+) -> None:
+    api.ids, api.beyond = IDS[: pages * SIZE], beyond
+    source = paged(url, f"{{kind: page, limit: {SIZE}, first: 7, {end}}}")
+    assert rows_of(source, lake) == api.ids
+    assert len(api.requests) <= pages + 5
 
 
 @pytest.mark.parametrize("end", ["more: has_more", "pages: n"])
