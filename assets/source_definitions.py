@@ -92,6 +92,7 @@ def source_definitions(
     sweeps = [source_sweeps(source) for source in sources]
     by_partition = names_a_partition(sys.argv)
     own = [source for source in sources if source.lanes is None]
+    settings = {"HEADRACE_LAKE": lake_url, "HEADRACE_BUDGET": budget or ""}
     return dg.Definitions(
         assets=[
             *(
@@ -99,7 +100,7 @@ def source_definitions(
                     source,
                     lake_url=lake_url,
                     snapshots_by_partition=by_partition,
-                    settings={"HEADRACE_LAKE": lake_url, "HEADRACE_BUDGET": budget or ""},
+                    settings=settings,
                 )
                 for source in sources
             ),

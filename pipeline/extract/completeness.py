@@ -354,9 +354,10 @@ _CIRCLE_BY_NUMBER: Final = (
     "in {at: more, value: Y}; 3. `paging.pages`: leave it out if it is no number of pages"
 )
 _CIRCLE: Final = (
-    "Check: 1. the path to the next token or link; 2. `until_short: true` in `paging`, if the API "
-    "names a next page for ever: then an empty page is the end; 3. `window.max_s`, if a filter "
-    "leaves many pages empty: then each part has fewer"
+    "Check: 1. the path to the next token or link; 2. `paging.more`, which has to name a member "
+    "that is there on each page; 3. `until_short: true` in `paging`, if the API names a next page "
+    "for ever: then an empty page is the end; 4. `window.max_s`, if a filter leaves many pages "
+    "empty: then each part has fewer"
 )
 
 

@@ -25,6 +25,7 @@ from assets.compat import (
     HARMLESS_THREADS,
     WITHOUT_MATERIALIZATION,
     AssetJob,
+    AssetsWithoutChecks,
     BackfillPolicy,
     kept_connections,
     log_checks,
@@ -39,6 +40,24 @@ def test_the_type_of_an_asset_job_is_where_it_is_imported_from() -> None:
     job = dg.define_asset_job("any", selection="*")
     assert type(job).__name__ == str(AssetJob)
     assert type(job).__module__ == "dagster._core.definitions.unresolved_asset_job_definition"
+
+
+def test_assets_without_checks_are_what_dagster_makes_of_them() -> None:
+    check = dg.AssetCheckSpec("fine", asset="orders")
+
+    @dg.multi_asset(specs=[dg.AssetSpec("orders")], check_specs=[check], can_subset=True)
+    def orders() -> Iterator[dg.MaterializeResult[None]]:
+        yield dg.MaterializeResult(asset_key="orders")
+
+    ours = AssetsWithoutChecks(selected_keys=[dg.AssetKey("orders")])
+    dagsters = dg.AssetSelection.assets("orders").without_checks()
+    graph = dg.Definitions([orders]).resolve_asset_graph()
+    for selection in (ours, dagsters):
+        assert selection.resolve(graph) == {dg.AssetKey("orders")}
+        assert selection.resolve_checks(graph) == set()
+    both = ours | dg.AssetSelection.checks(check.key)
+    assert both.resolve_checks(graph) == {check.key}
+    assert ours.to_serializable_asset_selection(graph) == dagsters
 
 
 def run(*assets: dg.AssetsDefinition) -> tuple[dg.ExecuteInProcessResult, list[dg.DagsterEvent]]:
