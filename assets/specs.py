@@ -1,7 +1,7 @@
 """The spec of an endpoint's asset: key, group, tags, columns, lineage; also before a run."""
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from pipeline.config.source import Freshness, Source
 from pipeline.decode.types import parse_type, type_text
 from pipeline.lake.manifest import Manifest
 
-_DAY = timedelta(days=1)
 _DAY_MINUTES = 24 * 60
 
 
@@ -137,14 +136,33 @@ def freshness_policy(source: Source) -> dg.FreshnessPolicy | None:
     freshness = freshness or Freshness()
     if freshness.within_s is not None:
         return dg.FreshnessPolicy.time_window(timedelta(seconds=freshness.within_s))
+    scheme = source.calendar.scheme
     late = timedelta(seconds=freshness.late_s)
-    minutes = (when.hour * 60 + when.minute + int(freshness.late_s // 60)) % _DAY_MINUTES
-    # From the deadline back to the tick, in seconds that pass: where the clock is set back between
-    # the two, more of them than the clock shows. Dagster takes no more than a day.
-    to_tick = min(late + clock_shift(source.timezone, datetime.now(UTC).year), _DAY)
-    return dg.FreshnessPolicy.cron(
-        source.calendar.scheme.schedule_cron(*divmod(minutes, 60)), to_tick, source.timezone
+    days_later, minutes = divmod(
+        when.hour * 60 + when.minute + int(freshness.late_s // 60), _DAY_MINUTES
     )
+    deadline = _days_later(scheme.schedule_cron(*divmod(minutes, 60)), days_later)
+    # From the deadline back to the tick, in seconds that pass: where the clock is set back between
+    # the two, more of them than the clock shows. Dagster takes no more than from tick to tick.
+    begin = scheme.floor(datetime.combine(source.start, time.min))
+    to_tick = min(
+        late + clock_shift(source.timezone, datetime.now(UTC).year), scheme.after(begin) - begin
+    )
+    return dg.FreshnessPolicy.cron(deadline, to_tick, source.timezone)
+
+
+def _days_later(cron: str, days: int) -> str:
+    """Ticks so many days after those of a cron, whose days are numbers or ``*``.
+
+    >>> _days_later("30 1 * * 6", 1)
+    '30 1 * * 0'
+    """
+    minute, hour, of_month, month, of_week = cron.split()
+    if of_month != "*":
+        of_month = str(int(of_month) + days)
+    if of_week != "*":
+        of_week = str((int(of_week) + days) % 7)
+    return " ".join((minute, hour, of_month, month, of_week))
 
 
 @lru_cache

@@ -75,7 +75,9 @@ class PartitionScheme(BaseModel, ABC):
 
     @abstractmethod
     def schedule_cron(self, hour: int, minute: int) -> str:
-        """When the source's schedule runs, by ``schedule: {hour, minute}`` of its YAML."""
+        """When the source's schedule runs, by ``schedule: {hour, minute}`` of its YAML: a cron of
+        five fields, with one number up to 27 for a day of the month, one for a day of the week.
+        """
 
     def before(self, begin: datetime) -> datetime:
         """The begin of the previous partition."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import dagster as dg
 import pytest
@@ -24,6 +24,7 @@ from assets.specs import freshness_policy
 from emulator.testing import Emulator
 from local.services import S3
 from pipeline.errors import ConfigError, HeadraceError
+from pipeline.partitions import SCHEMES, PartitionScheme
 from tests.assets.project import project, served, wait_for
 from tests.assets.support import FIRST_BACK, day, failing
 from tests.support.runs import serving
@@ -268,3 +269,59 @@ def test_a_run_right_after_its_tick_is_in_time_on_every_day(timezone: str, hour:
         )
         from_then = next(deadlines).timestamp() - found.lower_bound_delta.total_seconds()
         assert from_then <= tick.timestamp()
+
+
+@pytest.fixture
+def other_schemes() -> Iterator[None]:
+    @SCHEMES.register("weeks")
+    class Weeks(PartitionScheme):
+        kind: Literal["weeks"] = "weeks"
+        noun: ClassVar[str] = "week"
+        frequency: ClassVar[str] = "weekly"
+        key_format: ClassVar[str] = "%Y-%m-%d"
+        cron: ClassVar[str] = "0 0 * * 0"
+
+        def floor(self, local: datetime) -> datetime:
+            begin = local - timedelta(days=local.isoweekday() % 7)
+            return begin.replace(hour=0, minute=0, second=0, microsecond=0)
+
+        def after(self, begin: datetime) -> datetime:
+            return begin + timedelta(days=7)
+
+        def schedule_cron(self, hour: int, minute: int) -> str:
+            return f"{minute} {hour} * * 6"
+
+    @SCHEMES.register("months")
+    class Months(Weeks):
+        kind: Literal["months"] = "months"  # type: ignore[assignment]
+
+        def schedule_cron(self, hour: int, minute: int) -> str:
+            return f"{minute} {hour} 27 * *"
+
+    @SCHEMES.register("hours")
+    class Hours(Weeks):
+        kind: Literal["hours"] = "hours"  # type: ignore[assignment]
+
+        def after(self, begin: datetime) -> datetime:
+            return begin + timedelta(hours=1)
+
+        def schedule_cron(self, hour: int, minute: int) -> str:
+            return f"{minute} * * * *"
+
+    yield
+    for name in ("weeks", "months", "hours"):
+        SCHEMES.forget(name)
+
+
+@pytest.mark.usefixtures("other_schemes")
+@pytest.mark.parametrize(
+    ("kind", "deadline", "hours"),
+    [("weeks", "30 1 * * 0", 2), ("months", "30 1 28 * *", 2), ("hours", "30 * * * *", 1)],
+)
+def test_a_deadline_after_midnight_is_on_the_day_after_the_tick(
+    kind: str, deadline: str, hours: int
+) -> None:
+    """Of hours, Dagster takes no more than from one tick to the next."""
+    schedule = f"{{kind: {kind}}}\n        schedule: {{hour: 23, minute: 30, running: true}}"
+    found = policy(f"partitions: {schedule}", "UTC")
+    assert found == dg.FreshnessPolicy.cron(deadline, timedelta(hours=hours), "UTC")
