@@ -6,11 +6,10 @@ API's own terms: a number that only rises, or a change token. Pure.
 """
 
 # Each registers itself; sentences and docs name the kinds in this order.
-# ruff: noqa: F401
 # isort: off
 from pipeline.bookmarks import number, change_token
 
 # isort: on
 from pipeline.bookmarks.base import BOOKMARKS, BookmarkCursor
 
-__all__ = ["BOOKMARKS", "BookmarkCursor"]
+__all__ = ["BOOKMARKS", "BookmarkCursor", "change_token", "number"]

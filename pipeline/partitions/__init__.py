@@ -8,9 +8,8 @@ A new kind is one file like ``days``, imported here.
 """
 
 # Each kind registers itself.
-# ruff: noqa: F401
 from pipeline.partitions import days
 from pipeline.partitions.base import SCHEMES, PartitionScheme
 from pipeline.partitions.calendar import Calendar
 
-__all__ = ["SCHEMES", "Calendar", "PartitionScheme"]
+__all__ = ["SCHEMES", "Calendar", "PartitionScheme", "days"]

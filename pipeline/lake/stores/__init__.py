@@ -4,4 +4,7 @@
 ``s3`` (the S3 kind), ``s3_errors`` (its errors as the engine's).
 """
 
-from pipeline.lake.stores import s3 as s3  # registers itself
+# The kinds that ship; importing a store's module registers it.
+from pipeline.lake.stores import s3
+
+__all__ = ["s3"]

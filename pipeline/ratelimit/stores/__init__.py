@@ -6,4 +6,6 @@ server; ``pages``: a row of which only the parts that are needed are moved.
 """
 
 # The kinds that ship; importing a store's module registers it.
-from pipeline.ratelimit.stores import folder, memory, postgres, redis  # noqa: F401
+from pipeline.ratelimit.stores import folder, memory, postgres, redis
+
+__all__ = ["folder", "memory", "postgres", "redis"]
