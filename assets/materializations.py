@@ -31,7 +31,7 @@ from pipeline.run.context import ALREADY_COMMITTED, PartitionResult
 
 _Recorded = tuple[dg.AssetKey, str | None, str]
 """An asset, a partition, and its generation: an attempt may read a partition again that an earlier
-one has committed, as when the day has ended meanwhile."""
+one has committed, as when it has ended meanwhile."""
 
 
 class MaterializationRecorder:

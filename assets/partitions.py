@@ -1,10 +1,10 @@
 """Partitions of a source as Dagster's: from its ``start`` to the one that is running now.
 
-The running one is a partition too (``end_offset=1``): a day can be materialized before it has
-ended, and the next day then starts where it stopped.
+The running one is a partition too (``end_offset=1``): it can be materialized before it has
+ended, and the next one then starts where it stopped.
 
 A snapshot has no partitions for Dagster: those of the past can't be had, and a backfill of past
-days would never be complete. In the lake its history lies by partition all the same.
+ones would never be complete. In the lake its history lies by partition all the same.
 """
 
 from datetime import datetime

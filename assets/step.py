@@ -85,7 +85,7 @@ class Step:
 
         :raises dagster.Failure, dagster.RetryRequested: something is not committed.
         """
-        if not self._partitions:  # Dagster takes a reversed range for one without days
+        if not self._partitions:  # Dagster takes a reversed range for one without partitions
             span = self._context.partition_key_range
             fail(
                 f"There is no partition from `{span.start}` to `{span.end}`: "

@@ -12,7 +12,7 @@
     │   ├── WindowRefused        no such partition (now): future, before start, old snapshot
     │   ├── LakeRefused          the bucket does not exist, or does not let us read or write
     │   │   └── LakeDamaged      a file is not what was written: cut, altered
-    │   └── ReadRefused          a reader asks for what is not in the lake, or for no day
+    │   └── ReadRefused          a reader asks for what is not in the lake, or for no partition
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
         ├── ApiUnavailable       the client's bounded retries are used up, or the breaker is open
         │   └── TokenThrottled   the token endpoint wants fewer requests: the client retries, first

@@ -31,7 +31,7 @@ from pipeline.lake.stores.base import ObjectStore
 from resources.lake import LakeResource
 
 COLUMNS, ALLOW_MISSING = "columns", "allow_missing"
-"""Metadata of an input: which columns to read; whether days that are not committed are left out."""
+"""Metadata of an input: which columns to read; whether missing partitions are left out."""
 
 
 class LakeRows(dg.ConfigurableIOManager):

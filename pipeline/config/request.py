@@ -207,7 +207,7 @@ class WindowFormat(Model):
     """How the window's bounds are written, and what the API does at them.
 
     ``resolution_s`` is the step in which bounds are written. Rows outside the window that come
-    along, such as those at an inclusive end, are dropped: they are the next day's. With an
+    along, such as those at an inclusive end, are dropped: they are the next partition's. With an
     inclusive end in whole days the day before the end is requested. Where an API knows no upper
     bound (``end: none``), rows after the window are dropped on arrival; with
     ``start: none`` those before it as well, and whether the API reached back so far is checked.

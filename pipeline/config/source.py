@@ -387,7 +387,7 @@ class Source(Model):
         return Calendar(self.partitions, self.start, self.zone)
 
     def incremental(self, endpoint: str) -> bool:
-        """True if an endpoint has a cursor, or its parent has: then past days can be asked for."""
+        """Whether past partitions can be requested: it has a cursor, or its parent has."""
         spec = self.endpoints[endpoint]
         if spec.parents is not None and not spec.incremental:
             return self.incremental(spec.parents.endpoint)

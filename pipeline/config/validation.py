@@ -47,8 +47,8 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from _baseline_is_cut(endpoint)
     if endpoint.cache is not None and endpoint.incremental:
         yield (
-            "an endpoint with a cursor can't be cached: a response from before the day's end would "
-            "lack rows: leave `cache` out, or `cursor` (then it is a snapshot)"
+            "an endpoint with a cursor can't be cached: a response from before the partition's "
+            "end would lack rows: leave `cache` out, or `cursor` (then it is a snapshot)"
         )
     yield from _search_can_be_cut(endpoint)
     yield from _unchanged_is_empty(endpoint)

@@ -60,7 +60,7 @@ class TableFile:
 
 
 INLINE_BYTES: Final = 2**20
-"""A day's only file, if it is no larger, is staged in the checkpoint: two requests less."""
+"""A partition's only file, if it is no larger, is staged in the checkpoint: two requests less."""
 
 
 class Attempt:

@@ -1,4 +1,4 @@
-"""Which partitions a reader requests: a day, a range of days, some days, or all.
+"""Which partitions a reader requests: one, a range of them, a list of them, or all.
 
 What can't be a partition is refused, rather than never found.
 """
@@ -21,10 +21,10 @@ class Between:
     last: str
 
     def __post_init__(self) -> None:
-        if _day(self.first) > _day(self.last):
+        if _checked(self.first) > _checked(self.last):
             raise ReadRefused(
-                f"There is no day from {self.first} to {self.last}: the earlier day comes first, "
-                f"as in Between({self.last!r}, {self.first!r})"
+                f"There is no partition from {self.first} to {self.last}: the earlier one comes "
+                f"first, as in Between({self.last!r}, {self.first!r})"
             )
 
     def __contains__(self, partition: str) -> bool:
@@ -35,7 +35,7 @@ class Between:
 
 
 Partitions = str | Between | Collection[str] | None
-"""A day, a range of days, some days, or all."""
+"""One, a range of them, a list of them, or all."""
 
 
 def requested(partitions: Partitions) -> Between | frozenset[str] | None:
@@ -45,8 +45,8 @@ def requested(partitions: Partitions) -> Between | frozenset[str] | None:
     """
     if partitions is None or isinstance(partitions, Between):
         return partitions
-    days = [partitions] if isinstance(partitions, str) else partitions
-    return frozenset(_day(day) for day in days)
+    keys = [partitions] if isinstance(partitions, str) else partitions
+    return frozenset(_checked(key) for key in keys)
 
 
 def named(partitions: Partitions) -> str:
@@ -56,7 +56,9 @@ def named(partitions: Partitions) -> str:
     return first_of(sorted(partitions), _MOST_NAMED) or "an empty list"
 
 
-def _day(day: object) -> str:
-    if isinstance(day, str) and is_key_of_any(day):
-        return day
-    raise ReadRefused(f"{day!r} is no partition: expected a day as text, such as '2026-11-20'")
+def _checked(key: object) -> str:
+    if isinstance(key, str) and is_key_of_any(key):
+        return key
+    raise ReadRefused(
+        f"{key!r} is no partition: expected its key as text, such as '2026-11-20' for a day"
+    )

@@ -79,7 +79,7 @@ def dataset(
 
     A row may be in more than one partition (the safety margin): `current` gives each once.
 
-    :param partitions: a day (``"2026-11-20"``), `Between` two, a list of days; None: all.
+    :param partitions: one (``"2026-11-20"``), `Between` two, a list of them; None: all.
         Those that are not committed are left out: `manifests` tells which are.
     :param dt: add the partition as a column ``dt``.
     :raises ReadRefused: none of it is committed.
@@ -164,7 +164,9 @@ def _read_whole(
     """The result of ``read``, which notes the manifests that it is reading."""
     try:
         return again_if_vanished(lake, read, lambda: files_of(reading))
-    except pa.ArrowInvalid as error:  # a whole number of one day that no double of another holds
+    except (
+        pa.ArrowInvalid
+    ) as error:  # a whole number of one partition that no double of another holds
         raise no_common_type(error) from error
 
 
@@ -311,11 +313,11 @@ def _some(
     endpoint, _, table = endpoint.partition("/")
     if table and manifests(lake, source, endpoint, partitions):
         raise _no_table(source, f"{endpoint}/{table}")
-    days = [each.partition for each in manifests(lake, source, endpoint)]
-    if days and partitions is not None:
+    keys = [each.partition for each in manifests(lake, source, endpoint)]
+    if keys and partitions is not None:
         raise ReadRefused(
             f"{source}/{endpoint} has none of the requested partitions ({named(partitions)}): "
-            f"{len(days)} are committed, from {days[0]} to {days[-1]}"
+            f"{len(keys)} are committed, from {keys[0]} to {keys[-1]}"
         )
     what, folders = f"{source}/{endpoint}", sorted(lake.folders(f"{source}/"))
     if endpoint in folders:

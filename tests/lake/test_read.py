@@ -84,12 +84,14 @@ def test_what_can_be_no_partition_is_refused(lake: Lake, day: Any) -> None:
         lambda: dataset(lake, "s", "e", [DAYS[0], day]),
         lambda: manifests(lake, "s", "e", [day]),
     ):
-        with pytest.raises(ReadRefused, match="is no partition: expected a day as text, such as"):
+        with pytest.raises(ReadRefused, match="is no partition: expected its key as text, such as"):
             ask()
 
 
 def test_a_range_from_its_end_is_refused() -> None:
-    with pytest.raises(ReadRefused, match=r"no day from 2026-01-03 to 2026-01-01: the earlier"):
+    with pytest.raises(
+        ReadRefused, match=r"no partition from 2026-01-03 to 2026-01-01: the earlier"
+    ):
         Between(DAYS[2], DAYS[0])
 
 
