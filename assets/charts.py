@@ -42,6 +42,17 @@ _COLOURS: Final = {
 
 
 @dataclass(frozen=True)
+class _Band:
+    """Where bars stand in a picture, from its top, in pixels."""
+
+    y: int
+    height: int
+
+
+_PLOT_BAND: Final = _Band(0, _PLOT)
+
+
+@dataclass(frozen=True)
 class PartitionAxis:
     """The newest partitions of an endpoint, with what is committed of each.
 
@@ -170,7 +181,7 @@ def request_chart(bins: RequestBins, caption: str) -> str:
         some = _merged(bins, merge)
         step = max(1, min(_WIDEST, _WIDTH // len(some.rates)))
         top, width = some.top or 1.0, step * len(some.rates)
-        parts = [_bars(some.rates, top, step, 0, _PLOT, "steelblue")]
+        parts = [_bars(some.rates, top, step, _PLOT_BAND, "steelblue")]
         if some.limit_per_s is not None:
             y = round(_PLOT * (1 - some.limit_per_s / top)) + 1
             parts.append(f"<path stroke='crimson' stroke-dasharray='5,3' d='M0,{y}h{width}'/>")
@@ -178,7 +189,7 @@ def request_chart(bins: RequestBins, caption: str) -> str:
         rows = ((some.waits, "silver"), (some.throttled, "crimson"))
         for values, colour in rows[0 if strips else 1 :]:
             if any(values):
-                parts.append(_bars(values, max(values), step, height + 2, _STRIP, colour))
+                parts.append(_bars(values, max(values), step, _Band(height + 2, _STRIP), colour))
                 height += _STRIP + 4
         return _markdown("requests over time", width, height, parts, caption)
 
@@ -209,9 +220,9 @@ def _bar_chart(
         step = max(3, min(_WIDEST, _WIDTH // len(keys)))
         heights = [min(top, values.get(key, 0)) for key in keys]
         lates = [min(top, late.get(key, 0)) for key in keys]
-        parts = [_bars(heights, top, step, 0, _PLOT, "steelblue", gaps=gaps)]
+        parts = [_bars(heights, top, step, _PLOT_BAND, "steelblue", gaps=gaps)]
         if any(lates):
-            parts.append(_bars(lates, top, step, 0, _PLOT, "darkorange", least=4, gaps=gaps))
+            parts.append(_bars(lates, top, step, _PLOT_BAND, "darkorange", least=4, gaps=gaps))
         parts.append(f"<path stroke='gray' d='M0,{_PLOT + 1}h{step * len(keys)}'/>")
         span = keys[0] if len(keys) == 1 else f"{keys[0]} … {keys[-1]}"
         caption = f"{span}: {words(keys)}\n\nfull height: {size_of(top)}{beyond}"
@@ -233,17 +244,17 @@ def _bars(
     values: Sequence[float],
     top: float,
     step: int,
-    y: int,
-    height: int,
+    band: _Band,
     colour: str,
     *,
     least: int = 1,
     gaps: bool = False,
 ) -> str:
-    """Bars that stand on ``y + height``, as one outline; every value above zero can be seen."""
-    base, gap = y + height, min(6, step // 4) if gaps else 0
+    """Bars that stand on the band's foot, as one outline; every value above zero can be seen."""
+    base, gap = band.y + band.height, min(6, step // 4) if gaps else 0
     tall = [
-        max(least, round(height * min(1.0, value / top))) if value > 0 else 0 for value in values
+        max(least, round(band.height * min(1.0, value / top))) if value > 0 else 0
+        for value in values
     ]
     drawn = f"M0,{base}"
     for each, run in groupby(tall):
