@@ -6,6 +6,7 @@ a region that is ill slows no other down.
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
@@ -62,6 +63,18 @@ class LaneSigner(httpx.Auth):
         yield request
 
 
+@dataclass(frozen=True)
+class LaneAccount:
+    """The account that a lane's calls are for.
+
+    :ivar region_is_off: asks whether the account has not switched the lane's region on.
+    """
+
+    sessions: AccountSessions
+    number: str
+    region_is_off: Callable[[], Awaitable[bool]]
+
+
 class LaneClient(Client):
     """Sends the calls of one account, region and service."""
 
@@ -73,15 +86,10 @@ class LaneClient(Client):
         breaker: Breaker,
         proxies: Proxies,
         body_limit: BodyLimit,
-        *,
-        sessions: AccountSessions,
-        account: str,
-        region_is_off: Callable[[], Awaitable[bool]],
+        account: LaneAccount,
     ) -> None:
-        """:param region_is_off: asks whether the account has not switched the region on."""
         super().__init__(source, http, budget, breaker, proxies, body_limit)
-        self._sessions, self._account = sessions, account
-        self._region_is_off = region_is_off
+        self._account = account
 
     @property
     def breaker(self) -> Breaker:
@@ -106,7 +114,7 @@ class LaneClient(Client):
         if meaning is ErrorMeaning.RETRY:
             raise AttemptFailed(FailureKind.ERROR, sentence)
         if meaning is ErrorMeaning.EXPIRED:
-            if self._sessions.drop_expired(self._account, response.left_at):
+            if self._account.sessions.drop_expired(self._account.number, response.left_at):
                 raise AttemptFailed(FailureKind.ERROR, sentence, of_token=True)
             raise AuthError(f"{label}: {sentence}: the credentials have expired. Renew them.")
         if meaning is ErrorMeaning.PAGE_ENDED:
@@ -119,7 +127,7 @@ class LaneClient(Client):
         error = RequestRefused(f"{label}: {sentence}{quoted}", response.status)
         error.code, error.outcome = code, meaning.value
         if meaning is ErrorMeaning.REFUSED:
-            error.outcome = "none" if await self._region_is_off() else "failed"
+            error.outcome = "none" if await self._account.region_is_off() else "failed"
         raise error
 
     async def _error_in(self, request: HttpRequest, response: HttpResponse) -> tuple[str, str]:

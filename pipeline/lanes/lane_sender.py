@@ -35,7 +35,7 @@ from pipeline.http.response_body import BodyLimit
 from pipeline.http.retry import Breaker, BreakerState, RetryBudget
 from pipeline.http.session import HttpSession
 from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
-from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
+from pipeline.lanes.lane_client import LaneAccount, LaneClient, LaneSigner, operation_of
 from pipeline.lanes.sessions import OWN, AccountSessions
 from pipeline.messages import HttpRequest, HttpResponse, OperationCall, Read, RequestCounts
 from pipeline.ratelimit import Budget, BudgetStats
@@ -295,9 +295,7 @@ class LaneSender:
             breaker,
             self._proxies,
             self._body_limit,
-            sessions=self.sessions,
-            account=key.account,
-            region_is_off=lambda: self._region_is_off(key),
+            LaneAccount(self.sessions, key.account, lambda: self._region_is_off(key)),
         )
         client.spent = spent
         opened = self._clients[key] = _OpenClient(client, endpoint, closing)
