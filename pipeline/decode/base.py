@@ -67,7 +67,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.decode import exact_path, inferred_columns
 from pipeline.decode.body_checks import BadBody, ConversionCounts
-from pipeline.decode.error_words import NoRowsReason
+from pipeline.decode.error_words import NoRowsReason, too_many_requests_in
 from pipeline.decode.inferred_columns import InferredColumns
 from pipeline.decode.row_selection import Row
 from pipeline.decode.shape import Shape
@@ -187,6 +187,13 @@ class Decoder(ABC):
         :param messages: a message alone counts as an error, too.
         """
         return None
+
+    def too_many_requests(self, body: Body) -> NoRowsReason | None:
+        """The code by which a body that could not be used says that too many requests came.
+
+        An API may say so in JSON, whatever the format of its rows.
+        """
+        return too_many_requests_in(body)
 
     def page_of(
         self,

@@ -17,11 +17,18 @@ later    a ``status`` that means that the rows are not ready      ``state: proce
 
 Where the YAML says what means success (``ok_when``), that alone decides. Where it names the member
 that only an error has (``errors_at``), messages are not looked at.
+
+A code that says *too many requests* (``429``, ``RESOURCE_EXHAUSTED``) means what a status of 429
+means. The same in words to a person may be a quota of another kind: it is no code.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
+
+import orjson
+
+from pipeline.messages import Body
 
 _ERROR: Final = frozenset(
     {"error", "errors", "errordescription", "errormessage", "errormsg", "errmsg", "errcode"}
@@ -70,6 +77,27 @@ _COMPLAINT: Final = re.compile(
     r"overload|slow down|失败|错误|异常|超时|频繁|限流|过期",
     re.IGNORECASE,
 )
+_TOO_MANY: Final = re.compile(
+    r"(?!.*(no|not|un|non)(throttl|ratelimit))"
+    r"\w*?(toomanyrequests|ratelimit(ed|exceeded|reached|hit|error)|throttl(ed|ing)|slowdown|"
+    r"throttleviolation|resourceexhausted|over(query|rate|request)limit|"
+    r"request(rate|limit|throttl)(limit)?(exceeded|reached|ed|toolarge))"
+    r"(error|exception|fault|user|api)?"
+)
+"""A code of too many requests, plain: ``userRateLimitExceeded``, ``Throttling.User``."""
+_CODES: Final = _STATUS | _ERROR | {"reason", "name", "errorname", "errorstatus"}
+_CARRIERS: Final = _ERROR | _AROUND | {"extensions", "detail", "details", "data"}
+"""Members inside of which the code of an error stands."""
+_DEEPEST: Final = 4
+_LONGEST_BODY: Final = 65_536
+_MOST_ITEMS: Final = 5
+_BESIDE: Final = frozenset(
+    {"title", "path", "timestamp", "requestid", "traceid", "documentationurl", "moreinfo", "help"}
+    | {"instance", "errorname", "errorid", "extensions", "locations", "name", "uri", "method"}
+    | {"apiversion", "version", "correlationid", "domain"}
+)
+"""Members that an error has beside its words."""
+_OF_ERRORS: Final = _ERROR | _SUCCESS | _STATUS | _NOTE | _AROUND | _BESIDE
 _SUCCESS_CODE: Final = re.compile(r"0+|200|20000|ok|success|true", re.IGNORECASE)
 _NOT_READY: Final = re.compile(
     r"pending|processing|in[ _-]?process|in[ _-]?progress|running|queued|queueing|waiting|accepted|"
@@ -118,6 +146,71 @@ def reason_for_no_rows(
 def means_error(members: Mapping[str, object]) -> bool:
     """Whether an object says surely that there is an error."""
     return _sure(("", members, frozenset())) is not None
+
+
+def is_error_object(members: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether an object is an error and nothing else: all that it has are an error's words.
+
+    >>> is_error_object({"error": "internal", "code": 500})
+    True
+    >>> is_error_object({"id": 7, "error": "internal", "code": 500})
+    False
+    """
+    if not isinstance(members, Mapping) or not means_error(members):
+        return False
+    return all(is_word_of_error(name) for name, value in members.items() if value is not None)
+
+
+def is_word_of_error(name: str) -> bool:
+    """Whether a member of this name may be a part of an error."""
+    plain = _plain(name)
+    return plain in _OF_ERRORS or _MESSAGE.fullmatch(plain) is not None
+
+
+def too_many_requests(body: object) -> NoRowsReason | None:
+    """The code by which a body without rows says that too many requests came; None if it has none.
+
+    >>> too_many_requests({"error": {"code": 429, "message": "slowly"}})
+    NoRowsReason(name='error.code', value=429, later=False)
+    >>> too_many_requests({"code": 0, "message": "rate limit exceeded"})
+    """
+    return _code_in(body, "", _DEEPEST)
+
+
+def too_many_requests_in(body: Body) -> NoRowsReason | None:
+    """As ``too_many_requests``, of a body that may be anything."""
+    text = bytes(body[: _LONGEST_BODY + 1]).strip().removeprefix(b"\xef\xbb\xbf")
+    if len(text) > _LONGEST_BODY or text[:1] not in (b"{", b"["):
+        return None
+    try:
+        return too_many_requests(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _code_in(value: object, prefix: str, levels: int) -> NoRowsReason | None:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        for number, item in enumerate(value[:_MOST_ITEMS]):
+            is_error = isinstance(item, Mapping) and all(map(is_word_of_error, item))
+            if is_error and (code := _code_in(item, f"{prefix}{number}.", levels - 1)):
+                return code
+    if not isinstance(value, Mapping) or not levels:
+        return None
+    for name, member in value.items():
+        if _plain(name) in _CODES and _is_too_many(member):
+            return NoRowsReason(f"{prefix}{name}", member)
+    for name, member in value.items():
+        if _plain(name) in _CARRIERS and (code := _code_in(member, f"{prefix}{name}.", levels - 1)):
+            return code
+    return None
+
+
+def _is_too_many(value: object) -> bool:
+    text = _text(value)[:_LONGEST]
+    if re.match(r"429\b", text):
+        return True
+    is_word = not re.search(r"\s", text)
+    return is_word and bool(_TOO_MANY.fullmatch(_plain(text)))
 
 
 _Level = tuple[str, Mapping[str, object], frozenset[str]]
@@ -207,7 +300,8 @@ def _means_failure(value: object) -> bool:
     text = _text(value)
     if re.fullmatch(r"[45]\d\d", text):
         return True
-    return isinstance(value, str) and bool(_FAILED.fullmatch(text[:_LONGEST]))
+    is_text = isinstance(value, str)
+    return is_text and (_is_too_many(value) or bool(_FAILED.fullmatch(text[:_LONGEST])))
 
 
 def _means_success(value: object) -> bool:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
 from pipeline.decode.body_checks import BOM, BadBody, CutShort
-from pipeline.decode.error_words import means_error
+from pipeline.decode.error_words import NoRowsReason, means_error, too_many_requests
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.json_decoder import JsonDecoder, JsonFormat
 from pipeline.decode.shape import Shape
@@ -69,6 +69,10 @@ class JsonLinesDecoder(Decoder):
                 f"the last line is an error and no row: {shorten(last, 200)}. So rows behind it "
                 "may be missing. If it is a row, declare its columns"
             )
+
+    def too_many_requests(self, body: Body) -> NoRowsReason | None:
+        """As the last line says it: rows may stand before it."""
+        return too_many_requests(_object(bytes(body).strip(_BLANK + BOM).rpartition(b"\n")[2]))
 
     def _members_of_rows(self, text: bytes) -> set[str]:
         """Those that a row has as far as is known; of the only row ever, its own."""

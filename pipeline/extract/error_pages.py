@@ -9,7 +9,7 @@ from typing import NoReturn
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.limits import ResponsesConfig
 from pipeline.decode.base import DecodedPage, Decoder
-from pipeline.decode.body_checks import SignedOutInBody, ThrottledInBody, UnexpectedPage
+from pipeline.decode.body_checks import BadBody, SignedOutInBody, ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken, PageTokenDead
 from pipeline.extract.capped_page import leaves
@@ -69,6 +69,23 @@ def refuse_error(
         "`ok_when`, which names a member and its values that mean success, or `errors_at`, which "
         "names a member that only errors have"
     )
+
+
+def refuse_throttle(
+    decoder: Decoder, error: ContractBroken | BadBody, response: HttpResponse
+) -> None:
+    """Refuse a body that could not be used as too many requests, if its code says so.
+
+    :param error: why it could not be used.
+    :raises ThrottledInBody: the API asks for a pause.
+    """
+    if isinstance(error, PageTokenDead | SignedOutInBody | ThrottledInBody):
+        return
+    if code := decoder.too_many_requests(response.body):
+        value = shorten(code.value, 100)
+        raise ThrottledInBody(
+            f"the API sent an error in a {response.status}: `{code.name}` is {value}"
+        ) from None
 
 
 def _is_of_request(endpoint: Endpoint, value: object) -> bool:

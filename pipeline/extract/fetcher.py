@@ -16,7 +16,7 @@ from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.decode.base import DecodedPage, Decoder
-from pipeline.decode.body_checks import UnexpectedPage
+from pipeline.decode.body_checks import BadBody, UnexpectedPage
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.placeholders import slice_of, whole_slice_of
@@ -24,7 +24,7 @@ from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.capped_page import looks_incomplete
 from pipeline.extract.clock import clock_warning
 from pipeline.extract.confirmation import LIMITS
-from pipeline.extract.error_pages import refuse_error
+from pipeline.extract.error_pages import refuse_error, refuse_throttle
 from pipeline.extract.feed import FeedPage, validators_of
 from pipeline.extract.page_checks import (
     check_keys,
@@ -98,9 +98,9 @@ class PageFetcher:
         self._added = ContextColumns(self._endpoint)
         self.naive_columns: frozenset[str] = frozenset()  # whose zone nothing says
         self.rows_after_end = 0
+        self._types = {name: column.type for name, column in self._endpoint.columns.items()}
         self.earliest_response_at: datetime | None = None  # by the API's clock
         self.clock_warning: str | None = None
-        self._types = {name: column.type for name, column in self._endpoint.columns.items()}
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
         self._under_way: set[object] = set()
@@ -293,11 +293,15 @@ class PageFetcher:
 
     def _decode(self, response: HttpResponse, page: DecodedPage | None) -> DecodedPage:
         """The page as the API sent it. :raises ContractBroken: it is an error with status 200."""
-        page = page or self._decoder.read(response.body)
+        try:
+            page = page or self._decoder.read(response.body)
+            refuse_error(self._endpoint, self._answers, self._decoder, page, response)
+        except (ContractBroken, BadBody) as error:
+            refuse_throttle(self._decoder, error, response)
+            raise
         self.converted.update(page.converted)
         if self._endpoint.window.timezone is None:
             self.naive_columns |= page.naive_columns
-        refuse_error(self._endpoint, self._answers, self._decoder, page, response)
         return page
 
     def _with_rows_in_bounds(self, page: DecodedPage, request: PageRequest) -> DecodedPage:

@@ -8,6 +8,7 @@ OK            2xx; an error in it (``errors_at``) may mean THROTTLED: ``asks_to_
 EMPTY         204, and statuses and words that the YAML calls empty
 NOT_MODIFIED  304, to a conditional request: an earlier response still holds
 THROTTLED     429; 503 with Retry-After; 403 with Retry-After or an exhausted rate limit;
+              a code of too many requests in the body of a refusal (``RESOURCE_EXHAUSTED``);
               statuses and words that the YAML adds
 RETRY         5xx, 408, 425; transport failures and bad bodies come here too
 AUTH          401, after the token was renewed once
@@ -30,6 +31,7 @@ import httpx
 
 from pipeline.config.limits import RateHeadersConfig, ResponsesConfig
 from pipeline.config.source import Source
+from pipeline.decode.error_words import too_many_requests_in
 from pipeline.errors import (
     AuthError,
     ContractBroken,
@@ -92,6 +94,7 @@ def classify(
         status == 429
         or (status == 503 and has_wait)
         or (status == 403 and (has_wait or is_used_up))
+        or (status >= 400 and too_many_requests_in(body))
     ):
         return ResponseKind.THROTTLED
     if status >= 500 or status in (408, 425):

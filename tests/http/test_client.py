@@ -455,6 +455,22 @@ def test_the_table_of_answers(status: int, headers: dict[str, str], meaning: Res
     assert classify(status, headers, ResponsesConfig(), RateHeadersConfig()) is meaning
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        (403, b'{"error": {"errors": [{"reason": "rateLimitExceeded"}]}}', ResponseKind.THROTTLED),
+        (403, b'[{"errorCode": "REQUEST_LIMIT_EXCEEDED"}]', ResponseKind.THROTTLED),
+        (400, b'{"__type": "com.aws#ThrottlingException"}', ResponseKind.THROTTLED),
+        (503, b'{"code": "SlowDown"}', ResponseKind.THROTTLED),
+        (403, b'{"error": {"errors": [{"reason": "insufficientScope"}]}}', ResponseKind.PERMANENT),
+        (403, b'{"filter": {"code": "THROTTLED"}}', ResponseKind.PERMANENT),
+        (401, b'{"message": "rate limit exceeded"}', ResponseKind.AUTH),
+    ],
+)
+def test_the_code_of_a_refusal(status: int, body: bytes, meaning: ResponseKind) -> None:
+    assert classify(status, {}, ResponsesConfig(), None, body) is meaning
+
+
 def test_a_source_s_own_word_on_a_status_wins() -> None:
     answers = ResponsesConfig(empty=(404,), throttled=(403,), retry=(409,), permanent=(501, 429))
     meanings = [classify(s, {}, answers, None) for s in (404, 403, 409, 501, 429)]

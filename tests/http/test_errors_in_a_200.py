@@ -84,6 +84,34 @@ def test_an_error_in_a_200_that_asks_to_wait_is_waited_for(refused: Any, lake: L
     assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [1]
 
 
+CODES: dict[str, Any] = {
+    "number": {"error": {"code": 429, "message": "Slowly"}},
+    "word": {"code": "TooManyRequests", "message": "later", "things": []},
+    "graphql": {"data": None, "errors": [{"extensions": {"code": "THROTTLED"}}]},
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_a_code_of_too_many_requests_is_waited_for_without_a_word_in_the_yaml(
+    lake: Lake, name: str
+) -> None:
+    """More often than odd pages are asked for again; the budget is told of each."""
+    api = Api(*(JSONResponse(CODES[name]) for _ in range(3)))
+    with serving(api.app) as url:
+        (manifest,) = extract(source_at(url, ""), lake, "things", DAY, NOW)
+    assert not api.refusals
+    assert manifest.throttled == 3
+    assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [1]
+
+
+def test_such_a_code_in_a_row_is_data(lake: Lake) -> None:
+    page = JSONResponse({"things": [{"id": "x", "code": 429, "error": "rate_limit_exceeded"}]})
+    api = Api(*[page] * 9)
+    said = error_of(api, lake, "")
+    assert "column `id` is declared int64" in said
+    assert len(api.refusals) == 6
+
+
 def test_another_error_in_a_200_is_for_good_and_said(lake: Lake) -> None:
     said = error_of(
         Api(*(JSONResponse({"error": {"code": "badvalue"}}) for _ in range(9))),
