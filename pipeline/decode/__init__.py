@@ -3,11 +3,11 @@
 In the order in which a body goes: ``base`` (the family: ``Format``, ``Decoder``, the registry),
 ``shape`` (how an endpoint's pages look), ``row_selection`` (where the rows are, and in which form)
 with the errors of ``row_misfits``, ``types`` (declared columns), ``body_checks`` (charsets, bodies
-of another format), ``error_words`` (errors beside no rows), ``json_decoder`` (the kind ``json``)
-with its ``fast_path``, ``exact_json``, ``exact_path`` and ``coerce`` (the lossless way, cell by
-cell), ``json_lines`` and ``csv_decoder`` (the kinds ``jsonl`` and ``csv``), ``inferred_columns``
-(inferred columns, and the lattice of their types), ``nested_tables`` (the rows of child tables),
-``value_text`` (a value as a person writes it).
+of another format), ``error_words`` (errors beside no rows), ``error_rows`` (errors in the place of
+a row), ``json_decoder`` (the kind ``json``) with its ``fast_path``, ``exact_json``, ``exact_path``
+and ``coerce`` (the lossless way, cell by cell), ``json_lines`` and ``csv_decoder`` (the kinds
+``jsonl`` and ``csv``), ``inferred_columns`` (inferred columns, and the lattice of their types),
+``nested_tables`` (the rows of child tables), ``value_text`` (a value as a person writes it).
 
 Importing the package registers the kinds that ship.
 """

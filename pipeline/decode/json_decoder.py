@@ -35,6 +35,7 @@ from pipeline.decode.body_checks import (
     clean_utf8,
     refuse_other_format,
 )
+from pipeline.decode.error_rows import error_among, rows_without_values
 from pipeline.decode.error_words import NoRowsReason, reason_for_no_rows
 from pipeline.decode.exact_json import TooDeep
 from pipeline.decode.row_selection import Row, SelectedRows, rows_in
@@ -118,11 +119,22 @@ class JsonDecoder(Decoder):
             self.check(body)
             body = clean_utf8(body, conversions)
             table, extras, converted, items = self._table(body)
+            self._refuse_error_among(table, body)
         except BadBody as error:
             raise self.bad(_named(body, error)) from None
         except (TooDeep, RecursionError):
             raise self.broken("the body is nested over 1,000 levels deep") from None
         return self.finished(table, extras, conversions.with_those_of(converted), items)
+
+    def _refuse_error_among(self, table: pa.Table, body: Body) -> None:
+        """:raises ContractBroken: an error stands in the place of a row."""
+        places = rows_without_values(table, self.shape)
+        try:
+            rows = self._rows_in(body, ConversionCounts()) if places else []
+        except (BadBody, TooDeep, RecursionError):  # pyarrow has passed over what is too deep
+            return
+        if error := error_among(rows, places, self.shape, self.inferred.settled()):
+            raise self.broken(error)
 
     def reason_for_no_rows(self, body: Body, *, messages: bool) -> NoRowsReason | None:
         counts = ConversionCounts()
@@ -148,6 +160,8 @@ class JsonDecoder(Decoder):
             clean = [clean_utf8(body, conversions) for body in bodies]
             table, extras, row_counts = self._fast(clean, conversions)
             exact_path.check_nulls(table, self.shape.columns, self.label)
+            if rows_without_values(table, self.shape):
+                raise fast_path.NotFastReadable("a row without values, which may be an error")
             self.inferred.join(table)
         except (BadBody, ContractBroken, TooDeep, RecursionError, *_MISFITS):
             self._failures += 1

@@ -26,6 +26,7 @@ from typing import Any, Final
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from pipeline.decode.error_words import is_error_object
 from pipeline.decode.exact_json import DuplicateMember, shorten
 from pipeline.decode.row_misfits import ERROR_WORDS, RowsMisfit, missing_step, wrong_form, wrong_row
 
@@ -293,6 +294,10 @@ def _map(body: object, value: object, trail: _Trail, selection: RowSelection) ->
         return []
     if not isinstance(value, dict):
         raise wrong_form(value, expected="an object with a row a member (`as: map`)")
+    if is_error_object(value) and all(
+        isinstance(m, str) or is_error_object(m) for m in value.values()
+    ):
+        raise RowsMisfit(f"{{at}} is an error and no rows: {shorten(value, 200)}", [])
     rows: list[Row | None] = []
     for key, member in value.items():
         if isinstance(member, DuplicateMember):
