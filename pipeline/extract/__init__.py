@@ -5,7 +5,8 @@ In the order in which a page goes through them:
 - ``fetcher`` requests a page, parses it, and holds it against the request by ``page_checks``,
   ``window_checks`` and ``shared_keys``; ``error_pages`` refuses an error with status 200; ``pages``
   has the parsed page, its columns from around the rows, and the rows that land; ``feed`` watches an
-  endpoint that has its latest rows only. ``clock`` reads the API's own time.
+  endpoint that has its latest rows only. ``clock`` reads the API's own time,
+  ``early_times`` knows times in too fine a unit.
 - ``confirmation`` requests odd pages and ends a second time; ``growing_tail`` ends rows that grow
   faster than that; ``completeness`` proves that no row is missing, and notices loops;
   ``alike_pages`` finds an API that sends the same for each number of a page;

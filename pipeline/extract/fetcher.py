@@ -24,6 +24,7 @@ from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.capped_page import looks_incomplete
 from pipeline.extract.clock import clock_warning
 from pipeline.extract.confirmation import LIMITS
+from pipeline.extract.early_times import EarlyTimes
 from pipeline.extract.error_pages import refuse_error, refuse_throttle
 from pipeline.extract.feed import FeedPage, validators_of
 from pipeline.extract.page_checks import (
@@ -99,6 +100,7 @@ class PageFetcher:
         self.naive_columns: frozenset[str] = frozenset()  # whose zone nothing says
         self.rows_after_end = 0
         self._types = {name: column.type for name, column in self._endpoint.columns.items()}
+        self.early_times = EarlyTimes(self._types)
         self.earliest_response_at: datetime | None = None  # by the API's clock
         self.clock_warning: str | None = None
         self._conditions: Mapping[str, str] = {}
@@ -302,6 +304,7 @@ class PageFetcher:
         self.converted.update(page.converted)
         if self._endpoint.window.timezone is None:
             self.naive_columns |= page.naive_columns
+        self.early_times.note(page.table)
         return page
 
     def _with_rows_in_bounds(self, page: DecodedPage, request: PageRequest) -> DecodedPage:

@@ -10,7 +10,9 @@ from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.placeholders import may_come
 from pipeline.errors import ContractBroken
+from pipeline.extract.early_times import coarser_type
 from pipeline.partitions.bookmark import BookmarkSpan
+from pipeline.timestamps import as_iso
 
 
 def with_first_cursor(table: pa.Table, endpoint: Endpoint) -> pa.Table:
@@ -114,9 +116,18 @@ def _not_beyond(
             f"{', '.join(_filled(table)[:12])}"
         )
     since = "the beginning" if start is None else start.isoformat()
-    raise ContractBroken(
+    finding = (
         f"Row `{key}` has `{endpoint.cursor}` = {column[at].as_py()}, outside the requested window "
-        f"({since} to {end.isoformat()}). The API seems to ignore the filter. Check: 1. the "
+        f"({since} to {end.isoformat()})"
+    )
+    declared = endpoint.columns.get(endpoint.cursor or "")
+    if declared is not None and (unit := coarser_type(declared.type, column[at].value)):
+        raise ContractBroken(
+            f"{finding}. The number that came is {as_iso(unit[1])} in another unit. Set columns: "
+            f"{{{endpoint.cursor}: {unit[0]}}}, in place of {declared.type}"
+        )
+    raise ContractBroken(
+        f"{finding}. The API seems to ignore the filter. Check: 1. the "
         "parameters with {start} and {end}; 2. window.format: as in the rows, if the API compares "
         f"times as texts; 3. that `{endpoint.cursor}` is in UTC, or window.timezone names its zone"
     )

@@ -461,6 +461,7 @@ class _Stager:
                 rows_after_end=fetcher.rows_after_end,
                 converted=dict(fetcher.converted),
                 naive_columns=fetcher.naive_columns,
+                latest_us=dict(fetcher.early_times.latest_us),
                 earliest_response_s=int(at.timestamp()) if at else None,
             ),
         ).plus(self._earlier)

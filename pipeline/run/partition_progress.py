@@ -24,6 +24,8 @@ class ReadingCounts:
     :ivar rows_after_end: those behind the window's end that had not changed meanwhile.
     :ivar converted: by column, how many cells did not come in its type.
     :ivar naive_columns: the columns whose times have no zone, and nothing says which.
+    :ivar latest_us: by column of times, its latest one, microseconds since 1970, as far as it was
+        looked at.
     :ivar earliest_response_s: when the API made its earliest response, by its own clock, seconds
         since 1970; None: no response said it.
     """
@@ -33,6 +35,7 @@ class ReadingCounts:
     rows_after_end: int = 0
     converted: Mapping[str, int] = field(default_factory=dict)
     naive_columns: frozenset[str] = frozenset()
+    latest_us: Mapping[str, int] = field(default_factory=dict)
     earliest_response_s: int | None = None
 
     def plus(self, earlier: "ReadingCounts") -> "ReadingCounts":
@@ -42,6 +45,10 @@ class ReadingCounts:
             **{name: getattr(self, name) + getattr(earlier, name) for name in _OF_ROWS},
             converted=Counter(self.converted) + Counter(earlier.converted),
             naive_columns=self.naive_columns | earlier.naive_columns,
+            latest_us={
+                name: max(of[name] for of in (self.latest_us, earlier.latest_us) if name in of)
+                for name in {**self.latest_us, **earlier.latest_us}
+            },
             earliest_response_s=min(instants, default=None),
         )
 
@@ -51,6 +58,7 @@ class ReadingCounts:
             **{key: getattr(self, name) for name, key in _OF_ROWS.items()},
             **{_CONVERTED + name: cells for name, cells in self.converted.items()},
             **{_NAIVE + name: 1 for name in sorted(self.naive_columns)},
+            **{_LATEST + name: at for name, at in self.latest_us.items()},
             _EARLIEST_RESPONSE: self.earliest_response_s or 0,
         }
 
@@ -61,6 +69,7 @@ class ReadingCounts:
             **{name: data.get(key, 0) for name, key in _OF_ROWS.items()},
             converted=_with_prefix(_CONVERTED, data),
             naive_columns=frozenset(_with_prefix(_NAIVE, data)),
+            latest_us=_with_prefix(_LATEST, data),
             earliest_response_s=data.get(_EARLIEST_RESPONSE),
         )
 
@@ -119,6 +128,7 @@ class PartitionCounts:
 _COSTS: Final = ("pages", "gaps_refetched", "requests", "throttled", "retried")
 _CONVERTED: Final = "converted "
 _NAIVE: Final = "naive "
+_LATEST: Final = "latest "
 _OUT_OF_ORDER: Final = "feed_out_of_order"
 _EARLIEST_RESPONSE: Final = "first_response_s"
 

@@ -5,17 +5,19 @@ manifest; those on the window's bounds are checks besides.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.body_checks import NO_UTF8
 from pipeline.errors import cut
+from pipeline.extract.early_times import coarser_type
 from pipeline.lake.manifest import Manifest
 from pipeline.partitions.window import Window
 from pipeline.run.partition_progress import PartitionCounts, ReadingNotes
 from pipeline.run.stale_rows import GONE_LANES, without_unknown_regions
 from pipeline.run.verify import Check
-from pipeline.timestamps import as_iso
+from pipeline.timestamps import EPOCH, as_iso
 
 _NAIVE_CURSOR: Final = (
     "the times of {} have no time zone, and are read as UTC: rows are lost where they are not. "
@@ -25,6 +27,10 @@ _NAIVE_CURSOR: Final = (
 _NAIVE: Final = (
     "the times of {} have no time zone, and are read as UTC: say in which zone the API writes "
     "them, e.g. window: {{timezone: America/Chicago}}, or timezone: UTC"
+)
+_EARLY: Final = (
+    "no time of `{0}` is later than {1}: they are declared {2}, and seem to be {3}, in which the "
+    "latest is {4}. Set columns: {{{0}: {3}}}, and materialize the partitions again"
 )
 _AFTER_END: Final = (
     "{:,} rows that have not changed meanwhile came from behind the window's end, {}: the API "
@@ -38,6 +44,12 @@ _EMPTY_BASELINE: Final = (
     "3. `window.floor`, if the request without {start} means something else; 4. `start`, which may "
     "lie before the first row"
 )
+_OTHER_EPOCH: Final = {"epoch_s": "epoch_ms", "epoch_ms": "epoch_s"}
+_NO_ROWS_BY_EPOCH: Final = (
+    "no row has come so far, by bounds in {}: an API that reads these numbers in another unit "
+    "finds none. Check: 1. `window: {{format: {}}}`; 2. `start`, which may lie before the first row"
+)
+_WINDOW_FINDS_ROWS: Final = "window_finds_rows"
 _MANY_ROWS: Final = 20
 _SHRUNK: Final = (
     "{:,} rows came, and {:,} in {}: has the API lost them, or did it respond in part? If the rows "
@@ -99,9 +111,28 @@ def checks_of_times(spec: Endpoint, window: Window, counts: PartitionCounts) -> 
     if of_cursor := [name for name in spec.cursors if name in counts.reading.naive_columns]:
         sentence = _NAIVE_CURSOR.format(in_short(of_cursor))
         yield Check("cursor_has_a_zone", False, sentence, blocking=False)
+    for name, latest_us in counts.reading.latest_us.items():
+        column = spec.columns.get(name)
+        if column is not None and (coarser := coarser_type(column.type, latest_us)):
+            text, at = coarser
+            latest = as_iso(EPOCH + timedelta(microseconds=latest_us))
+            sentence = _EARLY.format(name, latest, column.type, text, as_iso(at))
+            yield Check("times_are_in_their_unit", False, sentence, blocking=False)
     if rows := counts.reading.rows_after_end:
         sentence = _AFTER_END.format(rows, as_iso(window.end))
         yield Check("window_end_is_kept", False, sentence, blocking=False)
+
+
+def check_of_epoch(spec: Endpoint, rows: int, newest: Manifest | None) -> Iterator[Check]:
+    """A check of the unit of the window's bounds: only if no partition has had a row so far.
+
+    :param newest: the newest partition that is committed.
+    """
+    form = spec.window.format
+    unknown = newest is None or any(check["name"] == _WINDOW_FINDS_ROWS for check in newest.checks)
+    if form in _OTHER_EPOCH and spec.cursor and not rows and unknown:
+        sentence = _NO_ROWS_BY_EPOCH.format(form, _OTHER_EPOCH[form])
+        yield Check(_WINDOW_FINDS_ROWS, False, sentence, blocking=False)
 
 
 def _of_times(

@@ -39,7 +39,7 @@ from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
 from pipeline.run.other_runs import misfit
 from pipeline.run.partition_progress import PartitionCounts, ReadingNotes
-from pipeline.run.partition_warnings import checks_of_times, in_short, warning_of
+from pipeline.run.partition_warnings import check_of_epoch, checks_of_times, in_short, warning_of
 from pipeline.run.resume import behind_of, of_this_yaml
 from pipeline.run.values import ValueSelection, names_of, noted, widest
 from pipeline.run.verify import (
@@ -250,7 +250,9 @@ class StagedPartition:
             detail = _IGNORED.format(", ".join(f"{{{prefix}}}" for prefix in ignored))
             checks = (*checks, Check("values_differ", False, detail, blocking=False))
         of_times = checks_of_times(spec, self.window, self.counts)
-        return (*checks, *of_times)
+        newest = self.run.index.latest(self.run.source.source, self.endpoint)
+        of_epoch = check_of_epoch(spec, self.attempt.staged_rows, newest)
+        return (*checks, *of_times, *of_epoch)
 
     def _values_read(self) -> Check:
         """Whether any value was passed over: a person has to see which, and what becomes of it."""
