@@ -105,8 +105,8 @@ def standing_fault(error: httpx.HTTPError) -> str | None:
             return _refused_by_proxy(cause.status, host)
         if message := getattr(cause, "verify_message", None):
             return _untrusted(str(message).rstrip("."), host)
-        if isinstance(cause, ssl.SSLError) and (reason := getattr(cause, "reason", None)):
-            return _wrong_tls(reason, host)  # aiohttp's own errors are SSLErrors without one
+        if reason := _tls_reason(cause):
+            return _wrong_tls(reason, host)
     return None
 
 
@@ -228,6 +228,23 @@ def _wrong_tls(reason: str, host: str) -> str | None:
     return None
 
 
+_UNNAMED_REASON: Final = re.compile(r"\[SSL\] ([^(]+?) \(_ssl")
+"""How a Python that is older than its OpenSSL writes a reason for which it has no name."""
+
+
+def _tls_reason(error: BaseException) -> str | None:
+    """What OpenSSL says, as `WRONG_VERSION_NUMBER`; None for another error.
+
+    aiohttp's own errors are SSLErrors without a reason.
+    """
+    if not isinstance(error, ssl.SSLError):
+        return None
+    if reason := getattr(error, "reason", None):
+        return str(reason)
+    unnamed = _UNNAMED_REASON.search(str(error.args[-1] if error.args else ""))
+    return unnamed.group(1).upper().replace(" ", "_") if unnamed else None
+
+
 def _untrusted(reason: str, host: str) -> str:
     finding = f"The certificate of {host} is not trusted ({reason})"
     if "expired" in reason or "not yet valid" in reason:
@@ -260,7 +277,7 @@ def _no_connection(error: httpx.ConnectError) -> str:
     if isinstance(cause, aiohttp.ClientConnectorDNSError):
         return f"no connection to {to} (the name of the host is not known)"
     for behind in _causes(error):
-        if isinstance(behind, ssl.SSLError) and (reason := getattr(behind, "reason", None)):
+        if reason := _tls_reason(behind):
             return f"no connection to {to} (TLS: {reason})"
         if isinstance(behind, ConnectionResetError) and error.request.url.scheme == "https":
             return f"no connection to {to} (the other side ended the TLS handshake)"

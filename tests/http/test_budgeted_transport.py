@@ -186,10 +186,10 @@ class Reluctant(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()
         self.beginning = asyncio.get_running_loop().create_task(self.begin(transport))
 
     async def begin(self, transport: asyncio.Transport) -> None:
+        transport.pause_reading()
         await asyncio.sleep(CONNECT_S)
         loop = asyncio.get_running_loop()
         talk = await loop.start_tls(transport, self, self.tls, server_side=True)

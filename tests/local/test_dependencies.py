@@ -1,5 +1,6 @@
 """What is installed: a lower bound for each dependency, and constraints that fit all of them."""
 
+import re
 import tomllib
 from importlib.metadata import distributions, requires
 
@@ -35,7 +36,8 @@ LEAST = {
 
 def constraints() -> dict[str, Version]:
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    pairs = (line.split("#")[0].split("==") for line in lines if "==" in line.split("#")[0])
+    pins = (re.split("[#;]", line)[0].split("==") for line in lines)
+    pairs = (pin for pin in pins if len(pin) == 2)
     return {canonicalize_name(name.strip()): Version(version.strip()) for name, version in pairs}
 
 
