@@ -289,7 +289,7 @@ def reaches_back(feed_from: str | None, start: datetime) -> tuple[bool, str]:
     """Whether no row of the window can have left the feed unseen, and the sentence on it."""
     if feed_from is None:
         return False, (
-            "the feed is empty: rows that came and left it since the day before can't be told"
+            "the feed is empty: rows that came and left it since the partition before can't be told"
         )
     oldest = datetime.fromisoformat(feed_from)
     if oldest < start:

@@ -136,7 +136,7 @@ class ListFailures(FailurePolicy):
         noun = self.noun
         leaves = (
             f" {noun.capitalize()} that are deleted at the API leave the list when `{self.parent}` "
-            "is materialized again" + (" for this day" if self.key == "parents" else "")
+            "is materialized again" + (" for this partition" if self.key == "parents" else "")
             if self.parent
             else ""
         )

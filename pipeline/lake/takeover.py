@@ -24,9 +24,7 @@ _OPEN_ATTEMPTS: Final = 20
 
 def open_attempt(
     lake: ObjectStore,
-    source: str,
-    endpoint: str,
-    partition: str,
+    place: PartitionPaths,
     *,
     definition: str,
     window: Window,
@@ -44,7 +42,6 @@ def open_attempt(
         without looking again: the checkpoint's conditional write tells if that has changed.
     :raises LostRace: others keep taking the partition over at the same time.
     """
-    place = PartitionPaths(source, endpoint, partition)
     for number in range(_OPEN_ATTEMPTS):
         fresh = Checkpoint(
             owner=new_generation(datetime.now(UTC), secrets.token_hex(4)),

@@ -9,11 +9,13 @@ A new kind is one file like ``numbered``, imported here.
 """
 
 # Each registers itself; sentences and docs name the kinds in this order.
-# ruff: noqa: F401
 # isort: off
 from pipeline.pagination import numbered, keyset, token, link, cursor, single, custom
 
 # isort: on
 from pipeline.pagination.base import PAGINATION, Paging, SharedRows
 
-__all__ = ["PAGINATION", "Paging", "SharedRows"]
+__all__ = [
+    "PAGINATION", "Paging", "SharedRows",
+    "cursor", "custom", "keyset", "link", "numbered", "single", "token",
+]  # fmt: skip

@@ -1,16 +1,16 @@
 """Bookmarks from partition to partition: where one starts, whether it still does, and what is gone.
 
-A partition starts with the bookmark of the newest one before it that is committed. Days between
-the two that were missed, or dropped, lose nothing: their rows are in this partition. Materialized
-later, they start where the one before them ended, and have of numbers those alone that the
-partition after them has not.
+A partition starts with the bookmark of the newest one before it that is committed. Partitions
+between the two that were missed, or dropped, lose nothing: their rows are in this partition.
+Materialized later, they start where the one before them ended, and have of numbers those alone that
+the partition after them has not.
 
 The API may have forgotten a change token: then all is read, and the keys of the lake that did not
 come are gone. They are recorded as rows with ``_deleted``, in the partition itself, so that they
 are committed with the rows or not at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -31,7 +31,7 @@ from pipeline.partitions.bookmark import Bookmark, BookmarkSpan
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import too_many_gone
-from pipeline.run.verify import Check
+from pipeline.run.verify import Check, RewritableFiles
 
 CHECK: Final = "bookmark"
 
@@ -222,15 +222,15 @@ def gone_since(
 
 def with_tombstones(
     run: RunContext,
-    files: Sequence[ManifestFile],
+    staged: RewritableFiles,
     gone_keys: pa.Table,
     at: datetime,
-    rewrite: Callable[[int, pa.Table], ManifestFile],
 ) -> list[ManifestFile]:
     """The files, the last of which has a row with ``_deleted`` for each key that is gone.
 
     :param at: when the reading began: a row that came to the lake later is the newer one.
     """
+    files = staged.files
     if not gone_keys.num_rows or not files:
         return [*files]
     *others, last = tables_of(run.lake, files, own=True)
@@ -246,7 +246,7 @@ def with_tombstones(
                    for n in marks.schema.names])
     )  # fmt: skip
     table = pa.concat_tables([rows, marks], promote_options="default")
-    return [*files[: len(others)], rewrite(len(others), table)]
+    return [*files[: len(others)], staged.rewrite(len(others), table)]
 
 
 @dataclass(frozen=True)
@@ -268,19 +268,17 @@ def end_of(
     endpoint: str,
     partition: str,
     span: BookmarkSpan,
-    files: Sequence[ManifestFile],
+    staged: RewritableFiles,
     *,
     of_page: str | None,
     proved: bool,
-    rewrite: Callable[[int, pa.Table], ManifestFile],
 ) -> BookmarkEnd | None:
     """The end of a partition whose files are complete; None if its cursor is a time.
 
     :param of_page: the change token of the last page. :param proved: all rows are known to be here.
-    :param rewrite: puts a table in place of the file of that number.
     :raises ContractBroken: the API gave no bookmark, or no row though it should have had all.
     """
-    spec, now = run.source.endpoints[endpoint], run.now()
+    spec, now, files = run.source.endpoints[endpoint], run.now(), staged.files
     if (cursor := spec.bookmark) is None:
         return None
     value = cursor.ended(span, of_page=of_page, greatest=_greatest(run, cursor, files))
@@ -292,7 +290,7 @@ def end_of(
     check = _check(cursor, span, end, missing)
     if missing is None:
         return BookmarkEnd(files, end, check)
-    marked = with_tombstones(run, files, missing.unmarked, began or now, rewrite)
+    marked = with_tombstones(run, staged, missing.unmarked, began or now)
     return BookmarkEnd(marked, end, check, missing.keys.num_rows)
 
 

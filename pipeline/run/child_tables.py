@@ -30,7 +30,7 @@ from pipeline.lake.manifest import Manifest, ManifestTable
 from pipeline.lake.parquet import encode
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import RunContext
-from pipeline.run.verify import Check, refuse_if_broken, verify
+from pipeline.run.verify import CONTIGUOUS, Check, refuse_if_broken, verify
 
 _NO_LISTS: Final = (
     "none of the {:,} rows has a list at `{}`, so that the table `{}` has no rows. Check: its "
@@ -188,7 +188,7 @@ class ChildTables:
                 cursor=None,
                 window=self.attempt.window,
                 expected_rows=sum(file.rows for file in files),
-                contiguous=True,
+                proof=CONTIGUOUS,
             )
 
         unique, not_null, *_ = again_if_vanished(self.lake, read, lambda: files)

@@ -5,6 +5,7 @@ manifest; those on the window's bounds are checks besides.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -60,8 +61,8 @@ _NO_VALUES: Final = (
     "the filter?"
 )
 _GONE_VALUES: Final = (
-    "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
-    "are lost to a day that is materialized again"
+    "no longer among the values of each: {}. Their rows stay in the partitions that are "
+    "committed, and are lost to one that is materialized again"
 )
 _TAIL: Final = (
     "the API adds rows faster than the end can be confirmed. This partition has every row that was "
@@ -80,27 +81,34 @@ def in_short(names: Sequence[str]) -> str:
     return cut(", ".join(names), _LONGEST_LIST)
 
 
+@dataclass(frozen=True)
+class StagedRows:
+    """How many rows are staged, and for which values they were read.
+
+    :ivar values: of a fan-out, as the manifest lists them; None: it lists none.
+    :ivar upstream: the endpoints whose rows the values are from.
+    """
+
+    rows: int
+    values: tuple[Any, ...] | None
+    upstream: Collection[str]
+
+
 def warning_of(
     spec: Endpoint,
     window: Window,
     notes: ReadingNotes,
     counts: PartitionCounts,
     newest: Manifest | None,
-    *,
-    rows: int,
-    values: tuple[Any, ...] | None,
-    upstream: Collection[str],
+    staged: StagedRows,
 ) -> str:
     """All warnings of a partition in one text; empty: none.
 
     :param newest: the newest partition that is committed.
-    :param rows: that are staged.
-    :param values: of a fan-out, as the manifest lists them; None: it lists none.
-    :param upstream: the endpoints whose rows the values are from.
     """
     tail = _TAIL.format(notes.tail_rows) if notes.tail_rows and notes.unproved is None else ""
     of_times = _of_times(spec, window, counts, newest)
-    of_rows = _of_rows(spec, window, newest, rows, values, upstream)
+    of_rows = _of_rows(spec, window, newest, staged)
     broken = counts.reading.converted.get(NO_UTF8, 0)
     of_text = _NO_UTF8.format(broken) if broken else ""
     return "; ".join(filter(None, (tail, *of_times, of_rows, of_text)))
@@ -151,13 +159,12 @@ def _of_rows(
     spec: Endpoint,
     window: Window,
     newest: Manifest | None,
-    rows: int,
-    values: tuple[Any, ...] | None,
-    upstream: Collection[str],
+    staged: StagedRows,
 ) -> str:
+    rows, values = staged.rows, staged.values
     if values == ():
         filtered = " that meet `where`" if spec.each and spec.each.where else ""
-        return _NO_VALUES.format(", ".join(upstream), filtered)
+        return _NO_VALUES.format(", ".join(staged.upstream), filtered)
     gone_values = _gone_values(newest, values)
     if spec.each is not None and spec.each.found_in_run:
         gone_lanes = without_unknown_regions(gone_values, values or ())

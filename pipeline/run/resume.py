@@ -30,6 +30,7 @@ from pipeline.extract.plan import paging_of
 from pipeline.extract.value_failures import policy_of
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.manifest import Manifest
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.takeover import open_attempt
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
@@ -209,9 +210,7 @@ def _open_attempt(
     while True:
         attempt = open_attempt(
             run.lake,
-            source.source,
-            endpoint,
-            partition,
+            PartitionPaths(source.source, endpoint, partition),
             definition=definition,
             window=window,
             run_id=run.run_id,

@@ -39,12 +39,20 @@ from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
 from pipeline.run.other_runs import misfit
 from pipeline.run.partition_progress import PartitionCounts, ReadingNotes
-from pipeline.run.partition_warnings import check_of_epoch, checks_of_times, in_short, warning_of
+from pipeline.run.partition_warnings import (
+    StagedRows,
+    check_of_epoch,
+    checks_of_times,
+    in_short,
+    warning_of,
+)
 from pipeline.run.resume import behind_of, of_this_yaml
 from pipeline.run.values import ValueSelection, names_of, noted, widest
 from pipeline.run.verify import (
     Check,
     DroppedRows,
+    PageProof,
+    RewritableFiles,
     SettledKeys,
     hint_of,
     refuse_if_broken,
@@ -165,10 +173,9 @@ class StagedPartition:
             self.endpoint,
             self.partition,
             self.window.bookmarks,
-            files,
+            RewritableFiles(files, self._rewrite),
             of_page=self.notes.bookmark,
             proved=self.contiguous,
-            rewrite=self._rewrite,
         )
 
     @property
@@ -181,19 +188,12 @@ class StagedPartition:
 
     def _settled(self, files: Sequence[ManifestFile]) -> SettledKeys:
         """The files with one row of each key. :raises ContractBroken: no row of a key is later."""
-        spec = self._spec
         try:
             return settle_shared_keys(
                 self.run.lake,
-                files,
-                key=spec.key,
-                cursor=spec.latest_by,
+                RewritableFiles(files, self._rewrite),
+                self._spec,
                 reread=None if self._in_order else self._reread(files),
-                rewrite=self._rewrite,
-                hint=hint_of(spec),
-                response_columns=spec.response_columns,
-                # A child that comes under two parents is refused: dropped, it would lose one.
-                by_design_only=spec.parents is not None,
             )
         except ContractBroken as error:
             raise ContractBroken(
@@ -229,11 +229,9 @@ class StagedPartition:
                 cursor=spec.cursor,
                 window=widest(self.values, self.window),
                 expected_rows=self.attempt.staged_rows,
-                contiguous=self.contiguous,
-                rests_on=self.notes.proof_basis,
+                proof=PageProof(self.contiguous, self.notes.proof_basis, self.notes.unproved),
                 zone=spec.window.zone,
                 dropped=self._dropped(settled),
-                unproved=self.notes.unproved,
             ),
             lambda: files,
         )
@@ -369,9 +367,9 @@ class StagedPartition:
             self.notes,
             self.counts,
             newest,
-            rows=self.attempt.staged_rows,
-            values=self._listed,
-            upstream=self.run.source.upstream(self.endpoint),
+            StagedRows(
+                self.attempt.staged_rows, self._listed, self.run.source.upstream(self.endpoint)
+            ),
         )
         return "; ".join(filter(None, (of_reading, *others)))
 
@@ -409,7 +407,7 @@ class StagedPartition:
     ) -> list[Mapping[str, str]]:
         """The columns of the rows, and those of earlier partitions that no row of this one has.
 
-        A day without rows, or read beside the day before it, would forget what was inferred.
+        A partition without rows, or read beside the previous one, would forget what was inferred.
         """
         mine = describe(without_lists(self.schema, self._spec.tables))
         if tombstones and DELETED not in self.schema.names:

@@ -5,7 +5,7 @@ list               its values
 =================  ===============================================================================
 ``each``           those written down, or of the newest committed rows of another endpoint; of
                    several lists the product
-``parents``        of the parent's partition of that day: the rows that changed in its window, which
+``parents``        of the parent's same partition: the rows that changed in its window, which
                    the children have as well
 ``parents`` with   of the newest committed rows of all parents: a child may change while its parent
 a ``cursor``       does not

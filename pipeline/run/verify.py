@@ -55,6 +55,17 @@ Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class RewritableFiles:
+    """The files of a partition that is not committed yet.
+
+    :ivar rewrite: puts a table in place of the file of that number.
+    """
+
+    files: Sequence[ManifestFile]
+    rewrite: Rewrite
+
+
+@dataclass(frozen=True)
 class SettledKeys:
     """The rows dropped of a partition's files, and the files that are left.
 
@@ -85,29 +96,16 @@ class _Candidates:
 
 
 def settle_shared_keys(
-    lake: ObjectStore,
-    files: Sequence[ManifestFile],
-    *,
-    key: Sequence[str],
-    cursor: str | None,
-    reread: Digests | None,
-    rewrite: Rewrite,
-    hint: str,
-    response_columns: Set[str] = frozenset(),
-    by_design_only: bool = False,
+    lake: ObjectStore, staged: RewritableFiles, spec: Endpoint, *, reread: Digests | None
 ) -> SettledKeys:
     """Leave one row of each key.
 
     :param reread: digests of keys whose row was read again by design, and had changed; None: rows
         are changes in the order in which they happened, and the last one of a key is the latest.
-    :param rewrite: puts a table in place of the file of that number.
-    :param hint: what to do where the key does not tell rows apart.
-    :param response_columns: those in which equal rows may differ.
-    :param by_design_only: nothing is settled where a row shares its key with another one.
     :raises ContractBroken: rows of one key differ, and no cursor tells which is the latest.
     """
-    ignored = {EXTRACTED_AT, *response_columns}
-    candidates = _candidates(lake, files, key, cursor, ignored)
+    files = staged.files
+    candidates = _candidates(lake, files, spec)
     if not len(candidates.rows):
         return SettledKeys(files)
     last = np.append(candidates.group[1:] != candidates.group[:-1], True)
@@ -119,26 +117,23 @@ def settle_shared_keys(
     unclear = np.flatnonzero(np.bincount(at_newest[0], minlength=size) > 1)
     keys = candidates.keys[last]
     by_design = np.ones(size, np.bool_) if reread is None else np.isin(keys, reread)
-    if by_design_only and not by_design.all():
+    # A child that comes under two parents is refused: dropped, it would lose one.
+    if spec.parents is not None and not by_design.all():
         return SettledKeys(files)
     if not by_design[unclear].all():
-        _refuse(lake, files, key, candidates, unclear, by_design, hint)
+        _refuse(lake, files, spec, candidates, unclear, by_design)
     distinct = np.unique(np.stack([candidates.group, candidates.digest.view(np.int64)]), axis=1)[0]
     of_group = np.bincount(candidates.group, minlength=size)
     equal = of_group - np.bincount(distinct, minlength=size)
     dropped = np.sort(candidates.rows[~last])
-    files_left = _without(lake, files, dropped, rewrite)
+    files_left = _without(lake, staged, dropped)
     older, moved = len(distinct) - size, int(equal[~by_design].sum())
     return SettledKeys(files_left, int(equal.sum()), older, moved)
 
 
-def _candidates(
-    lake: ObjectStore,
-    files: Sequence[ManifestFile],
-    key: Sequence[str],
-    cursor: str | None,
-    ignored: Set[str],
-) -> _Candidates:
+def _candidates(lake: ObjectStore, files: Sequence[ManifestFile], spec: Endpoint) -> _Candidates:
+    key, cursor = spec.key, spec.latest_by
+    ignored = {EXTRACTED_AT, *spec.response_columns}
     table = key_rows(lake, files, [*key, *([cursor] if cursor else []), EXTRACTED_AT])
     order = np.asarray(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in key]))
     same = np.ones(max(0, len(order) - 1), np.bool_)
@@ -185,18 +180,17 @@ def _digests(
 def _refuse(
     lake: ObjectStore,
     files: Sequence[ManifestFile],
-    key: Sequence[str],
+    spec: Endpoint,
     candidates: _Candidates,
     unclear: Numbers,
     by_design: npt.NDArray[np.bool_],
-    hint: str,
 ) -> NoReturn:
     """:raises ContractBroken: with two rows of a key that were not one row, read twice."""
     group = unclear[int(np.flatnonzero(~by_design[unclear])[0])]
     numbers = np.flatnonzero(candidates.group == group)
     other = numbers[candidates.digest[numbers] != candidates.digest[numbers[-1]]][-1]
     pair = _rows(lake, files, candidates.rows[[other, numbers[-1]]])
-    raise shared_key_error(pair.drop_columns([EXTRACTED_AT]), key, len(unclear), hint)
+    raise shared_key_error(pair.drop_columns([EXTRACTED_AT]), spec.key, len(unclear), hint_of(spec))
 
 
 def _rows(lake: ObjectStore, files: Sequence[ManifestFile], numbers: Numbers) -> pa.Table:
@@ -213,11 +207,9 @@ def _rows(lake: ObjectStore, files: Sequence[ManifestFile], numbers: Numbers) ->
     return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(places))))
 
 
-def _without(
-    lake: ObjectStore, files: Sequence[ManifestFile], dropped: Numbers, rewrite: Rewrite
-) -> list[ManifestFile]:
+def _without(lake: ObjectStore, staged: RewritableFiles, dropped: Numbers) -> list[ManifestFile]:
     """The files, of which those that lose rows are written anew."""
-    files_left: list[ManifestFile] = []
+    files, files_left = staged.files, list[ManifestFile]()
     first = 0
     for index, (file, read) in enumerate(zip(files, tables_of(lake, files, own=True), strict=True)):
         in_file = dropped[(dropped >= first) & (dropped < first + file.rows)] - first
@@ -227,7 +219,7 @@ def _without(
             continue
         keep = np.ones(file.rows, np.bool_)
         keep[in_file] = False
-        files_left.append(rewrite(index, read().filter(pa.array(keep))))
+        files_left.append(staged.rewrite(index, read().filter(pa.array(keep))))
     return files_left
 
 
@@ -277,6 +269,25 @@ _UNPROVED: Final = (
 _NOTHING_DROPPED: Final = DroppedRows()
 
 
+@dataclass(frozen=True)
+class PageProof:
+    """Whether no row lies between the pages, and what that rests on.
+
+    :ivar unproved: why they are not proved contiguous, if more is known of it.
+    """
+
+    contiguous: bool
+    basis: ProofBasis = ProofBasis.KEYS
+    unproved: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        return self.basis.claim if self.contiguous else self.unproved or _UNPROVED
+
+
+CONTIGUOUS: Final = PageProof(True)
+
+
 def verify(
     read: Callable[[], Iterable[pa.RecordBatch]],
     *,
@@ -284,11 +295,9 @@ def verify(
     cursor: str | None,
     window: Window,
     expected_rows: int,
-    contiguous: bool,
-    rests_on: ProofBasis = ProofBasis.KEYS,
+    proof: PageProof,
     zone: tzinfo = UTC,
     dropped: DroppedRows = _NOTHING_DROPPED,
-    unproved: str | None = None,
 ) -> tuple[Check, ...]:
     """The statements about a partition that its files prove or refute.
 
@@ -297,9 +306,7 @@ def verify(
 
     :param read: the key and cursor columns of the files, as read back; from the start each time.
     :param key: empty where rows have none: then as many rows have to be there as were written.
-    :param rests_on: the proof basis of the pages.
     :param zone: in which the days of a cursor begin.
-    :param unproved: why the pages are not proved contiguous, if more is known of it.
     :param dropped: rows that are not in the files, since they share a key.
     """
     row_count = nulls = outside = duplicates = 0
@@ -330,8 +337,8 @@ def verify(
         Check("rows_in_window", outside == 0, f"{outside:,} rows lie outside the window"),
         Check(
             "pages_contiguous",
-            contiguous,
-            rests_on.claim if contiguous else unproved or _UNPROVED,
+            proof.contiguous,
+            proof.sentence,
             blocking=False,
         ),
     )

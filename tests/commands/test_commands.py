@@ -106,7 +106,7 @@ def test_a_query_sees_the_rows_and_the_current_state(
 def commit(lake: Lake, source: str, endpoint: str, rows: pa.Table) -> None:
     window = Window("snapshot", None, datetime(2026, 11, 2, tzinfo=UTC), 0.0)
     attempt = open_attempt(
-        lake, source, endpoint, DAYS[0], definition="d", window=window, run_id="r"
+        lake, PartitionPaths(source, endpoint, DAYS[0]), definition="d", window=window, run_id="r"
     )
     staged = {"rows": rows.num_rows, "schema": rows.schema}
     attempt.stage(encode(rows), progress={}, counters={}, **staged)

@@ -7,6 +7,7 @@ import pytest
 
 from commands.__main__ import main
 from pipeline.lake.index import manifest_of
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.read import dataset
 from pipeline.lake.s3 import Lake
 from pipeline.lake.takeover import open_attempt
@@ -29,7 +30,13 @@ def days_there(lake: Lake) -> list[str]:
 def begin(lake: Lake, day: str) -> None:
     """A run that has taken a partition over, and is writing it."""
     window = Window("baseline", None, datetime(2026, 11, 2, tzinfo=UTC), 0.0)
-    open_attempt(lake, "shop", "things", day, definition="other", window=window, run_id="4711")
+    open_attempt(
+        lake,
+        PartitionPaths("shop", "things", day),
+        definition="other",
+        window=window,
+        run_id="4711",
+    )
 
 
 @pytest.mark.usefixtures("committed")

@@ -12,6 +12,7 @@ from pipeline.lake.commit import CommitOutcome, CommitResult
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest, ManifestFile, ManifestProof
 from pipeline.lake.parquet import encode
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.read import dataset, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.lake.takeover import open_attempt
@@ -68,9 +69,7 @@ def begin(
     """:param indexed: as a run begins, which has listed what is there before."""
     return open_attempt(
         lake,
-        "igdb",
-        "games",
-        DAY,
+        PartitionPaths("igdb", "games", DAY),
         definition=definition,
         window=window,
         run_id=run_id,
@@ -149,7 +148,9 @@ def at(text: str) -> datetime:
 def put(
     lake: Lake, day: str, *tables: pa.Table, kind: WindowKind = "incremental", **known: Any
 ) -> Manifest:
-    attempt = open_attempt(lake, "s", "e", day, definition="d", window=WINDOW, run_id="r")
+    attempt = open_attempt(
+        lake, PartitionPaths("s", "e", day), definition="d", window=WINDOW, run_id="r"
+    )
     for table in tables:
         attempt.stage(
             encode(table), rows=table.num_rows, progress={}, counters={}, schema=table.schema

@@ -12,6 +12,7 @@ from pipeline.lake.current_rows import newest_of_each
 from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest, ManifestNotes
 from pipeline.lake.parquet import encode
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.read import Between, current, dataset, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.lake.takeover import open_attempt
@@ -53,7 +54,7 @@ def test_a_day_is_asked_for_by_itself(lake: Lake) -> None:
 def test_what_is_not_there_is_said_with_what_is(lake: Lake) -> None:
     with pytest.raises(ReadRefused, match="has nothing of the source s: it is empty"):
         dataset(lake, "s", "e")
-    open_attempt(lake, "s", "e", DAYS[0], definition="d", window=WINDOW, run_id="r")
+    open_attempt(lake, PartitionPaths("s", "e", DAYS[0]), definition="d", window=WINDOW, run_id="r")
     with pytest.raises(ReadRefused, match="No partition of s/e is committed yet: materialize one"):
         dataset(lake, "s", "e")
     for day in DAYS:

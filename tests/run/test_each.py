@@ -279,8 +279,8 @@ def test_a_value_that_is_taken_out_is_told_before_its_past_is_lost(
         other = source_of(url, tmp_path, values="[duck/db, acme/sled]")
         second = extract(other, lake, "issues", DAYS[1:2], NOW)[0]
         assert second.notes.warning == (
-            "no longer among the values of each: acme/rocket. Their rows stay in the days that "
-            "are committed, and are lost to a day that is materialized again"
+            "no longer among the values of each: acme/rocket. Their rows stay in the partitions "
+            "that are committed, and are lost to one that is materialized again"
         )
         assert not extract(other, lake, "issues", DAYS[2:], NOW)[0].notes.warning
 

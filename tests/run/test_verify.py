@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from local.paths import ROOT
 from pipeline.partitions.window import Window
-from pipeline.run.verify import verify
+from pipeline.run.verify import CONTIGUOUS, verify
 
 END = datetime(2026, 11, 2, tzinfo=UTC)
 WINDOW = Window("snapshot", None, END, 0.0)
@@ -32,7 +32,7 @@ def checks(batches: list[pa.RecordBatch], key: tuple[str, ...] = ("id",)) -> tup
         return batches
 
     rows = sum(batch.num_rows for batch in batches)
-    found = verify(read, key=key, cursor=None, window=WINDOW, expected_rows=rows, contiguous=True)
+    found = verify(read, key=key, cursor=None, window=WINDOW, expected_rows=rows, proof=CONTIGUOUS)
     return found[0].passed, times
 
 
@@ -106,7 +106,7 @@ def test_nulls_and_lost_rows_are_seen() -> None:
         cursor=None,
         window=WINDOW,
         expected_rows=4,
-        contiguous=True,
+        proof=CONTIGUOUS,
     )
     assert [check.name for check in found if not check.passed] == ["keys_unique", "keys_not_null"]
     assert "3 rows read back of 4 written" in found[0].detail
@@ -117,7 +117,7 @@ def test_rows_outside_the_window_and_rows_without_a_cursor_are_seen() -> None:
     at = [END - timedelta(days=2), END - timedelta(days=1), None, END]
     batch = pa.record_batch({"id": range(4), "at": pa.array(at, pa.timestamp("us", tz="UTC"))})
     found = verify(
-        lambda: [batch], key=("id",), cursor="at", window=day, expected_rows=4, contiguous=True
+        lambda: [batch], key=("id",), cursor="at", window=day, expected_rows=4, proof=CONTIGUOUS
     )
     (failed,) = [check for check in found if not check.passed]
     assert (failed.name, failed.detail) == ("rows_in_window", "3 rows lie outside the window")
