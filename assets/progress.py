@@ -10,9 +10,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import dagster as dg
 
 from assets.charts import RequestBins, request_chart
+from pipeline.config.limits import LimitsConfig
 from pipeline.errors import counted
 from pipeline.extract.position import ExtractionProgress
 from pipeline.ratelimit.usage_stats import BudgetStats
@@ -26,6 +29,8 @@ _LEARNING = 3
 """429s that a run may have until the pace is learned (docs/decisions/0002-budget.md)."""
 _OFTEN = 0.01
 """Of all requests: a larger part of them that gets 429 is no learning any more."""
+_DRAWN_EVERY_S = 1.0
+"""For so long a run's plot is not drawn anew, however many partitions are committed."""
 MOST_BARS = 80
 MOST_SAMPLES = 1024
 
@@ -60,6 +65,40 @@ class RequestTimeline:
         """The last sample that was taken by then."""
         place = bisect_right(self.samples, at, key=lambda sample: sample.at)
         return self.samples[place - 1] if place else Sample(at, 0.0, 0)
+
+
+@dataclass
+class RunMetadata:
+    """Metadata of the run so far: the endpoints of a source share one budget.
+
+    :ivar other_budgets: a warning of other budgets of the API key; empty: none.
+    """
+
+    limits: LimitsConfig
+    other_budgets: str = ""
+    timeline: RequestTimeline = field(default_factory=RequestTimeline)
+    _drawn: dict[str, Any] = field(default_factory=dict)
+    _drawn_at: float = 0.0
+
+    def of(self, report: RequestReport) -> dict[str, Any]:
+        if self._drawn and time.monotonic() - self._drawn_at < _DRAWN_EVERY_S:
+            return self._drawn
+        stats = report.stats
+        self.timeline.add(time.time(), stats)
+        plot = requests_over_time(stats.sends, stats.bin_s, self.limits.rate_per_s, self.timeline)
+        share = {"budget_share_used": round(stats.share_used, 4)} if self.limits.windows else {}
+        self._drawn_at = time.monotonic()
+        self._drawn = {
+            **share,
+            "run_requests": stats.requests,
+            "run_waited_slot_s": round(stats.waited_slot_s, 3),
+            "run_waited_permit_s": round(stats.waited_permit_s, 3),
+            "run_throttled_429": stats.throttled,
+            "breaker": report.breaker_state,
+            **({"other_budgets": self.other_budgets} if self.other_budgets else {}),
+            "requests_over_time": dg.MetadataValue.md(plot),
+        }
+        return self._drawn
 
 
 async def log_progress(

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import dagster as dg
 
@@ -26,10 +26,9 @@ from assets.failures import FailureReport, end, fail, reasons, report_of_error, 
 from assets.materializations import MaterializationRecorder
 from assets.partitions import requested_partitions
 from assets.progress import (
-    RequestTimeline,
+    RunMetadata,
     line,
     log_progress,
-    requests_over_time,
     too_fast,
 )
 from assets.specs import endpoints_of
@@ -44,8 +43,6 @@ from resources import ApiResource, LakeResource
 from resources.api import RequestReport
 
 BACKFILL_TAG = "dagster/backfill"
-_SHARED_FOR_S = 1.0
-"""For so long a run's plot is not drawn anew, however many partitions are committed."""
 
 
 class Step:
@@ -63,7 +60,7 @@ class Step:
         self._lake_resource = lake
         self._api = api
         self._outcome = RunOutcome()
-        self._timeline = RequestTimeline()
+        self._metadata = RunMetadata(source.limits)
         self._writer = EventWriter(context)
         self._recorder = MaterializationRecorder(context, source, self._writer)
         self._attempts = context.retry_number + 1
@@ -74,9 +71,6 @@ class Step:
             partitioned=any(source.incremental(name) for name in self._endpoints),
             now=datetime.now(UTC),
         )
-        self._shared: dict[str, Any] = {}
-        self._other_budgets: dict[str, str] = {}
-        self._shared_at = 0.0
         self._read_s = 0.0
         self._count: Callable[[Manifest], None] = lambda _: None
 
@@ -178,7 +172,7 @@ class Step:
             use = self._api.budget.use(self._source, datetime.now(UTC))
             if use and (text := budget_record.warning(use, budget_record.note_use(lake, use))):
                 self._warn(text)
-                self._other_budgets = {"other_budgets": text}
+                self._metadata.other_budgets = text
 
     async def _read(self, lake: ObjectStore, report: RequestReport, run: RunContext) -> None:
         """All partitions, with counters for whoever watches."""
@@ -193,7 +187,8 @@ class Step:
             )
 
     async def _log_progress(self, report: RequestReport) -> None:
-        await log_progress(report, self._outcome, self._info, self._timeline, limited=self._limited)
+        timeline = self._metadata.timeline
+        await log_progress(report, self._outcome, self._info, timeline, limited=self._limited)
 
     @property
     def _limited(self) -> bool:
@@ -219,25 +214,4 @@ class Step:
         if warning := manifest.notes.warning:
             self._warn(f"{result.endpoint} {manifest.partition}: {warning}")
         last = manifest.partition == self._outcome.wanted[result.endpoint][-1]
-        self._recorder.record(lake, result, self._shared_metadata(report), last=last)
-
-    def _shared_metadata(self, report: RequestReport) -> dict[str, Any]:
-        """Metadata of the run so far: the endpoints of a source share one budget."""
-        if self._shared and time.monotonic() - self._shared_at < _SHARED_FOR_S:
-            return self._shared
-        stats = report.stats
-        self._timeline.add(time.time(), stats)
-        limit_per_s = self._source.limits.rate_per_s
-        plot = requests_over_time(stats.sends, stats.bin_s, limit_per_s, self._timeline)
-        self._shared_at = time.monotonic()
-        self._shared = {
-            **({"budget_share_used": round(stats.share_used, 4)} if self._limited else {}),
-            "run_requests": stats.requests,
-            "run_waited_slot_s": round(stats.waited_slot_s, 3),
-            "run_waited_permit_s": round(stats.waited_permit_s, 3),
-            "run_throttled_429": stats.throttled,
-            "breaker": report.breaker_state,
-            **self._other_budgets,
-            "requests_over_time": dg.MetadataValue.md(plot),
-        }
-        return self._shared
+        self._recorder.record(lake, result, self._metadata.of(report), last=last)
