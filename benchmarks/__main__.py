@@ -53,7 +53,7 @@ def main() -> None:
         args.only, args.peers = list(SHORT), list(SHORT_PEERS)
     found: dict[str, Any] = {"machine": machine(), "quick": args.quick}
     # Others are installed only for a race.
-    racing = args.peers if SCENARIOS.keys() & set(args.only) else ["headrace"]
+    racing = args.peers if {*SCENARIOS, "day"} & set(args.only) else ["headrace"]
     found["versions"] = versions(racing)
     with (
         tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,

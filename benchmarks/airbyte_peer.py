@@ -109,6 +109,16 @@ def stream(job: Job, headers: dict[str, str], statement: str, parts: list[str]) 
     }
 
 
+def s3_of(job: Job) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=job.s3["endpoint_url"],
+        aws_access_key_id=job.s3["access_key"],
+        aws_secret_access_key=job.s3["secret_key"],
+        region_name=job.s3["region"],
+    )
+
+
 class Files:
     """Records to Parquet files on S3."""
 
@@ -116,13 +126,7 @@ class Files:
         self._job = job
         self._rows: list[dict[str, Any]] = []
         self._files = 0
-        self._s3 = boto3.client(
-            "s3",
-            endpoint_url=job.s3["endpoint_url"],
-            aws_access_key_id=job.s3["access_key"],
-            aws_secret_access_key=job.s3["secret_key"],
-            region_name=job.s3["region"],
-        )
+        self._s3 = s3_of(job)
 
     def add(self, row: dict[str, Any]) -> None:
         self._rows.append(row)

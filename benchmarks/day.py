@@ -4,11 +4,13 @@ The day before is in the lake. At 4 requests a second, two requests in a hundred
 killed (SIGKILL) when the server has seen so many of its requests, and started again at once; its
 time counts from its first start to its last end, Python's start included. *Exact*: every row whose
 ``updated_at`` lies in the day is on S3, by its key, and no key twice in an endpoint.
+
+dlt and Airbyte's CDK go on from the state that they keep by themselves (``dlt_day``,
+``airbyte_day``); the reference is told what the day is.
 """
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -22,13 +24,13 @@ from pyarrow.fs import FileSelector, S3FileSystem
 from benchmarks.counts import s3_values
 from benchmarks.headrace_peer import source_of
 from benchmarks.job import Job, write_job
-from benchmarks.peers import ROOT
+from benchmarks.peers import PEERS, ROOT, Skipped, python_of
 from emulator.testing import Emulator, running
 from local.s3 import S3, child_env
 
 BUCKET = "lake"
 RATE, MARGIN_S = 4, 3600
-KILLED_AT = {"headrace": 5, "headrace-single": 30, "reference": 30}
+KILLED_AT = {"headrace": 5, "headrace-single": 30, "reference": 30, "dlt": 30, "airbyte": 30}
 """The peers, and after how many requests each is killed: packed, a day takes some fifteen."""
 _MOST_S = 600.0
 _NEW_ROWS = 20
@@ -56,7 +58,10 @@ def day(
     for name in (each for each in killed_at if each in peers):
         # An API of its own: each day adds rows to it.
         with running(games=games, rate=0, in_flight=0, latency_s=0.25) as emulator:
-            figures[name] = _live(s3, emulator, name, endpoints, killed_at[name])
+            try:
+                figures[name] = _live(s3, emulator, name, endpoints, killed_at[name])
+            except (Skipped, RuntimeError) as error:
+                figures[name] = {"failed": str(error)}
         print(f"    {name}: {figures[name]}", flush=True)
     return {"games": games, "peers": figures}
 
@@ -75,7 +80,7 @@ def _live(
             options={
                 "client_id": emulator.client_id, "client_secret": emulator.client_secret,
                 "margin_s": MARGIN_S, "peer": name, "first": first, "day": first, "endpoints": [],
-                "start": start, "end": int(time.time()),
+                "start": start, "end": int(time.time()), "until": int(today.timestamp()),
             },
         )  # fmt: skip
         source = source_of(job, first)
@@ -87,7 +92,7 @@ def _live(
         if name != "reference":  # it keeps nothing of the day before
             emulator.config(rate=0, in_flight=0)
             _wait_for(_start(replace(job, rate=0), s3))
-        job.options["day"] = today.date().isoformat()
+        job.options.update(day=today.date().isoformat(), until=job.options["end"])
         emulator.config(rate=RATE, in_flight=8)
         emulator.faults(*_FAULTS)
         emulator.reset()
@@ -108,9 +113,11 @@ def _live(
 
 
 def _start(job: Job, s3: S3) -> "subprocess.Popen[str]":
-    environment = child_env(s3.env(), {"PYTHONPATH": str(ROOT)})
+    environment = child_env(s3.env(), {"PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"})
+    peer = PEERS[job.options["peer"]]
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.day_peer"], cwd=job.folder, env=environment, text=True,
+        [python_of(peer), "-m", f"benchmarks.{peer.day_module}"],
+        cwd=job.folder, env=environment, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None
@@ -170,7 +177,7 @@ def _compare(s3: S3, emulator: Emulator, job: Job, start: int) -> dict[str, Any]
 
 
 def _is_of_day(path: str, job: Job) -> bool:
-    is_ours = job.options["peer"] != "reference"
+    is_ours = job.options["peer"].startswith("headrace")
     return path.endswith(".parquet") and (f"/dt={job.options['day']}/" in path or not is_ours)
 
 
@@ -181,13 +188,10 @@ def _ids(paths: Sequence[str], files: S3FileSystem) -> list[int]:
     return [int(each) for each in table["id"].to_pylist()]
 
 
-TITLES = {"headrace": "Headrace", "headrace-single": "Headrace, a page a request"}
-
-
 def table(figures: dict[str, Any]) -> str:
     """The figures as Markdown."""
     peers = figures["peers"]
-    number = next(iter(peers.values()))["endpoints"] if peers else 0
+    number = max((each.get("endpoints", 0) for each in peers.values()), default=0)
     lines = [
         f"**A day in the life**: {number} endpoints, incremental, 4 requests a second, 250 ms, 2 % "
         "of requests fail, killed once",
@@ -196,9 +200,12 @@ def table(figures: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, each in peers.items():
+        title = PEERS[name].title
+        if "failed" in each:
+            lines.append(f"| {title} | {each['failed']} | | | |")
+            continue
         exact = "yes" if each["exact"] else f"{each['missing']} missing, {each['doubled']} doubled"
         lines.append(
-            f"| {TITLES.get(name, 'reference algorithm')} | {each['wall_s']} | {each['requests']} "
-            f"| {each['throttled']} | {exact} |"
+            f"| {title} | {each['wall_s']} | {each['requests']} | {each['throttled']} | {exact} |"
         )
     return "\n".join(lines)

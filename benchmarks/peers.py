@@ -25,6 +25,7 @@ class Peer:
 
     :ivar packages: what its own environment holds; none = it runs in this one.
     :ivar versions: the packages whose versions are told.
+    :ivar day_module: what does a day of all endpoints, for the scenario ``day``.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Peer:
     packages: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
     packed: bool = False
+    day_module: str = "day_peer"
 
 
 PEERS = {
@@ -47,6 +49,7 @@ PEERS = {
             "dlt_peer",
             packages=("dlt[filesystem,parquet]", "s3fs"),
             versions=("dlt", "pyarrow"),
+            day_module="dlt_day",
         ),
         Peer(
             "airbyte",
@@ -54,6 +57,7 @@ PEERS = {
             "airbyte_peer",
             packages=("airbyte-cdk", "pyarrow", "boto3"),
             versions=("airbyte-cdk", "pyarrow"),
+            day_module="airbyte_day",
         ),
     )
 }
