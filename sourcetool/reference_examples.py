@@ -93,6 +93,7 @@ RARE: dict[tuple[str, str], Any] = {
     ("ResponsesConfig", "permanent"): [501],
     ("Source", "backfill"): {"days_per_run": 10},
     ("Source", "breaker"): {"failures": 10},
+    ("Source", "cookies"): True,
     ("Source", "freshness"): {"late_s": 1800},
     ("Source", "owners"): ["team:shop"],
     ("Source", "partitions"): {"kind": "days"},

@@ -185,8 +185,10 @@ class Source(Model):
         "hosts in NO_PROXY are asked without",
     )
     tls: TlsConfig = Field(TlsConfig(), description="certificates")
-    cookies: bool = Field(
-        False, description="send the cookies that the API sets back to it, within a run"
+    cookies: bool | None = Field(
+        None,
+        description="send the cookies that the API sets back to it, within a run; by default once "
+        "it has refused a request without them",
     )
     answers: ResponsesConfig = Field(
         ResponsesConfig(), description="meanings of statuses where they differ from the common one"

@@ -420,15 +420,18 @@ class Client:
         if kind is ResponseKind.NOT_MODIFIED:
             text = "the API responded with 304 (not modified) to a request without a condition"
             raise AttemptFailed(FailureKind.ERROR, text, responded=True)
-        if self._source.cookies and redirects_to_itself(response):
+        if self._http.sends_cookies and redirects_to_itself(response):
             text = f"the API redirects ({status}) to the same address, with a cookie"
+            raise AttemptFailed(FailureKind.ERROR, text, responded=True)
+        if kind is ResponseKind.PERMANENT and self._http.try_cookies(request):
+            text = f"the API responded with {status}, and sets cookies, which are sent back now"
             raise AttemptFailed(FailureKind.ERROR, text, responded=True)
         if kind is ResponseKind.SIGNED_OUT:
             self._renew_token(response, f"the API responded with {status} (dead token)")
             kind = ResponseKind.AUTH
         has_secret = await self._has_secret(response)
         error = refusal(kind, status, headers, body, str(label), has_secret=has_secret)
-        if self._sets_cookies and not self._source.cookies:
+        if self._sets_cookies and self._http.may_lack_cookies(request):
             error.args = (
                 f"{str(error).rstrip('.')}. The API sets cookies: `cookies: true` sends them back",
             )

@@ -7,8 +7,9 @@ redirects, hooks and a log line, which took a seventh of the loop's time where p
 A request for a token runs to its end, also if the page that sent it is cancelled meanwhile: the
 endpoint may have spent a refresh token that is good once, and the next one is in its response.
 
-Cookies are off, unless the source says ``cookies: true``: then few are sent, and only those of the
-run. With cookies an API can change what later requests mean, or make them too large.
+With cookies an API can change what later requests mean, or make them too large. They are sent back
+where the source says ``cookies: true``, or says nothing and the API has refused a request without
+them: few, and only those of the run.
 """
 
 import asyncio
@@ -50,14 +51,18 @@ class HttpSession:
         auth: httpx.Auth,
         headers: Mapping[str, str] | None = None,
         *,
-        cookies: bool = False,
+        cookies: bool | None = None,
     ) -> None:
         """:param headers: of every request; a request's own go before them.
-        :param cookies: those that the API sets are sent back to it.
+        :param cookies: those that the API sets are sent back to it; None: once they are needed.
         """
         self.auth = auth
         self._transport = transport
-        self._cookies = _ResponseCookies(_few_cookies() if cookies else CookieJar(_NoCookies()))
+        self._cookies = _ResponseCookies(
+            CookieJar(_NoCookies()) if cookies is False else _few_cookies()
+        )
+        self.sends_cookies = bool(cookies)
+        self._tried_with: object = None
         self._headers = _by_lower_name(_DEFAULT_HEADERS) | _by_lower_name(headers or {})
         self._merged_headers = lru_cache(maxsize=256)(self._merge_headers)
 
@@ -73,6 +78,26 @@ class HttpSession:
     ) -> None:
         await self._transport.__aexit__(kind, error, at)
 
+    def try_cookies(self, refused: object) -> bool:
+        """Whether a request that was refused without cookies is to be sent again with those that
+        the API has set.
+
+        It is tried once a run: from then on all requests have them, unless this one is refused
+        again. Then they were not what was missing, and no request has them any more.
+        """
+        if self._tried_with is not None:
+            if refused is self._tried_with:
+                self.sends_cookies = False
+            return False
+        if self.sends_cookies or not len(self._cookies.jar):
+            return False
+        self._tried_with, self.sends_cookies = refused, True
+        return True
+
+    def may_lack_cookies(self, refused: object) -> bool:
+        """Whether a request went without cookies, also when it was tried again."""
+        return not self.sends_cookies and refused is not self._tried_with
+
     def build_request(
         self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None
     ) -> httpx.Request:
@@ -86,7 +111,7 @@ class HttpSession:
         request.read()
         if content or request.method in _WITH_CONTENT:
             request.headers["Content-Length"] = str(len(content or b""))
-        if len(self._cookies.jar):
+        if self.sends_cookies and len(self._cookies.jar):
             self._cookies.set_cookie_header(request)
         return request
 
