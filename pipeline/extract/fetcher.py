@@ -373,7 +373,7 @@ class PageFetcher:
         )
 
     def _nothing(self, request: PageRequest, response: HttpResponse) -> ParsedPage:
-        none = self._added.add(self._decoder.schema.empty_table(), PageContext())
+        none = self._added.add_without_values(self._decoder.schema.empty_table())
         none = with_first_cursor(none, self._endpoint)
         info, of_feed = PageInfo(0, explicit_empty=True), self._of_feed(none, response)
         return ParsedPage(request, info, _stamped(none, response), of_feed=of_feed)

@@ -126,6 +126,12 @@ class ContextColumns:
             rows = rows.append_column(added.field, pa.repeat(value, rows.num_rows))
         return rows
 
+    def add_without_values(self, none: pa.Table) -> pa.Table:
+        """A table of no rows with these columns: there is no row that a value could be of."""
+        for added in self._added:
+            none = none.append_column(added.field, pa.array([], added.field.type))
+        return none
+
 
 def _value(added: _Added, context: PageContext) -> object:
     name = added.name

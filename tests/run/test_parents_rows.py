@@ -313,3 +313,47 @@ def test_pages_of_one_parent_that_have_no_common_type_fail_that_parent(lake: Lak
     assert failed["parent"] == "2"
     assert "9007199254740993" in failed["reason"]
     assert "Declare the column's type" in failed["reason"]
+
+
+@pytest.mark.parametrize("status", [204, 404])
+def test_a_status_that_means_no_rows_leaves_columns_from_elsewhere_without_values(
+    lake: Lake, status: int
+) -> None:
+    """No row has the parent, the begin of the window, or what is of the response."""
+
+    async def people(request: Request) -> Response:
+        return JSONResponse([{"id": n, "at": "2026-11-02T23:30:00Z"} for n in (1, 2, 3)])
+
+    async def pets(request: Request) -> Response:
+        person = int(request.query_params["of"])
+        return JSONResponse([{"id": 7}]) if person == 2 else Response(status_code=status)
+
+    with serving(Starlette(routes=[Route("/people", people), Route("/pets", pets)])) as url:
+        source = source_of(
+            f"""
+            source: home
+            base_url: {url}
+            start: 2026-11-01
+            endpoints:
+              people:
+                request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+              pets:
+                request: {{params: {{of: "{{parent}}"}}}}
+                answers: {{empty: [404]}}
+                key: [person, id]
+                columns:
+                  person: int64
+                  id: int64
+                  owner: {{type: int64, from: parent.id}}
+                  until: {{type: string, from: window.end}}
+                  rack: {{type: string, from: headers.x-rack}}
+                parents: {{endpoint: people, column_here: person}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, ["people", "pets"], DAY, NOW)
+    assert not outcome.failed
+    (manifest,) = (r.manifest for r in outcome.results if r.endpoint == "pets")
+    assert key_rows(lake, manifest.files, ["person", "id"]).to_pylist() == [{"person": 2, "id": 7}]
