@@ -35,6 +35,14 @@ _AN_HOUR_S: Final = 3600.0
 _CREATED: Final = (200, 201)
 _REASONS: Final = ("error", "error_description", "message", "errors")
 """Where an endpoint says why: RFC 6749, 5.2, and as APIs of their own have it."""
+_ILL: Final = ("server_error", "temporarily_unavailable")
+"""An `error` that says nothing of the credentials (RFC 6749, 4.1.2.1), whatever the status."""
+_TOO_MANY: Final = "slow_down"
+"""The same of too many requests (RFC 8628, 3.5)."""
+
+
+class _NoJson(AuthError):
+    """A response of the token endpoint without JSON: another address, or a page of an outage."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,10 @@ class TokenGrant:
 
         :param request_secrets: the tokens that came before in this run.
         :raises AuthError: it has none.
-        :raises ApiUnavailable: the endpoint is ill (5xx), or wants fewer requests.
+        :raises ApiUnavailable: the endpoint is ill (5xx, or it says so), or wants fewer requests.
         """
         data = await _json_of(response)
+        _raise_if_ill(response, data)
         token = _at(data, self.token_at)
         if response.status_code not in _CREATED or not _is_token(token):
             raise self._refusal(response, data, request_secrets)
@@ -306,7 +315,7 @@ class TokenAuth(httpx.Auth):
 
     async def _keep(self, response: httpx.Response) -> None:
         try:
-            token = await self._grant.token_of(response, self.secrets)
+            token = await self._token_of(response)
         except AuthError as error:
             self._refused = error
             raise
@@ -330,6 +339,19 @@ class TokenAuth(httpx.Auth):
             await asyncio.to_thread(self._grant.file.write, saved)
         self._good_until = self._clock() + left_s
 
+    async def _token_of(self, response: httpx.Response) -> AccessToken:
+        """The token in a response.
+
+        :raises ApiUnavailable: it has no JSON, and earlier ones had: the endpoint has an outage.
+        """
+        try:
+            return await self._grant.token_of(response, self.secrets)
+        except _NoJson as error:
+            if not self._fetched:
+                raise
+            reason = str(error).partition(". ")[0]
+            raise ApiUnavailable(f"t{reason[1:]}, expected a token in JSON") from None
+
     def _warn_if_lost(self, refresh: str) -> None:
         if refresh and self._grant.file is None and not self._refresh:
             if refresh in self._grant.secrets.known:
@@ -351,10 +373,19 @@ async def _json_of(response: httpx.Response) -> object:
         return response.json()
     except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type")
-        raise AuthError(
+        raise _NoJson(
             f"The token endpoint responded with {status} and {kind}. Expected a token in JSON. "
             "Check `auth.token_url`."
         ) from None
+
+
+def _raise_if_ill(response: httpx.Response, data: object) -> None:
+    """:raises ApiUnavailable: the endpoint says that it is ill, or wants fewer requests."""
+    word = data.get("error") if isinstance(data, dict) else None
+    if word == _TOO_MANY:
+        raise TokenThrottled(f"the token endpoint responded with {word} (too many requests)")
+    if word in _ILL:
+        raise ApiUnavailable(f"the token endpoint responded with {response.status_code} ({word})")
 
 
 def _at(data: object, path: tuple[str, ...]) -> object:

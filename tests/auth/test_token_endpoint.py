@@ -141,6 +141,59 @@ def test_a_token_endpoint_that_fails_gets_the_requests_of_one_page(
     assert "no response" not in caplog.text
 
 
+HTML = answer(raw=b"<html>Back soon</html>", head="Content-Type: text/html")
+ILL = answer({"error": "temporarily_unavailable"}, 400)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ([], [HTML]),
+        ([], [answer(raw=b"")]),
+        ([ILL], [ILL]),
+        ([answer({"error": "server_error"})], []),
+        ([answer({"error": "slow_down"}, 400)], []),
+    ],
+)
+def test_an_outage_of_the_token_endpoint_that_looks_like_a_refusal_is_waited_for(
+    first: list[bytes], then: list[bytes]
+) -> None:
+    """A page of maintenance counts as an outage where the endpoint has given a token before."""
+    api = Api([*first])
+
+    is_dead = False
+
+    def answering(number: int, seen: Seen) -> bytes:
+        """The third page has a token that is dead, until there is another one."""
+        nonlocal is_dead
+        if seen.target.endswith("/token"):
+            is_dead = is_dead and bool(api.refusals)
+        elif len(api.page_requests) == 2 and then:
+            api.refusals, is_dead = [*then], True
+        response = api(number, seen)
+        return answer(status=401) if is_dead and response not in (TOKEN, *then) else response
+
+    async def run() -> list[object]:
+        async with serving(answering) as wire:
+            of = source(wire.url, KINDS["oauth2"](wire.url))
+            async with client_of(of) as client:
+                return [
+                    await client.fetch(things(of), read_json, "api/things, page", RequestCounts())
+                    for _ in range(4)
+                ]
+
+    assert asyncio.run(run()) == [[{"id": 1}]] * 4
+    assert len(api.token_requests) == 1 + len(first) + 2 * len(then)
+
+
+def test_an_outage_of_the_token_endpoint_that_stays_is_no_refusal() -> None:
+    errors = asyncio.run(pages_of(Api([ILL] * 1_000)))
+    assert {type(error) for error in errors} == {ApiUnavailable}
+    assert "the token endpoint responded with 400 (temporarily_unavailable), after 4" in str(
+        errors[0]
+    )
+
+
 def test_an_auth_of_the_user_s_own_waits_as_well() -> None:
     """Each page of it sends a request for a token, and all of them are refused at first."""
     api = Api([answer(status=429, head="Retry-After: 0.4")] * PAGES)
