@@ -252,9 +252,31 @@ _TOO_MANY: Final = re.compile(
 )
 
 
+_DEAD_TOKEN: Final = re.compile(
+    r"(?:access[ _-]?token|session|jwt|credentials?)(?: has| have| is)?[ _-]?expired|"
+    r"expired[ _-](?:access[ _-]?token|session|jwt|credentials)|invalid[ _-](?:access[ _-])?token|"
+    r"(?<!page )(?<!page_)(?<!cursor )(?<!sync )(?<!next )\btoken(?: has| is)?[ _-]?expired",
+    re.IGNORECASE,
+)
+_TO_LOGIN: Final = re.compile(r"redirects \((\d+)\).*looks like a login")
+
+
+def _dead_token_remedy(error: HeadraceError) -> str:
+    """The key under ``answers`` that renews a token, where a refusal sounds like a dead one."""
+    text = str(error).partition(": ")[2]
+    key = ""
+    if redirect := _TO_LOGIN.search(text):
+        key = f"`answers: {{dead_token: [{redirect[1]}]}}`"
+    elif words := _DEAD_TOKEN.search(text):
+        beside = "" if isinstance(error, RequestRefused) else "`errors_at`, the path to it, and "
+        key = f"{beside}`answers: {{dead_token_text: {words[0]}}}`"
+    return f"If the token has run out: {key} renews it." if key else ""
+
+
 def with_remedies(error: HeadraceError, source: Source) -> HeadraceError:
     """The error, with what to look at in the YAML: the settings of the credentials that may be
-    wrong, and the key under ``answers`` for too many requests, where its words sound like that."""
+    wrong, and the key under ``answers`` for too many requests or for a token that has run out,
+    where its words sound like that."""
     additions = []
     status = getattr(error, "status", None)
     if isinstance(error, RequestRefused | ContractBroken):
@@ -268,6 +290,8 @@ def with_remedies(error: HeadraceError, source: Source) -> HeadraceError:
             additions.append(
                 f"If it means too many requests: `answers: {{throttled: [{status}]}}`."
             )
+        if source.auth.token_host and (remedy := _dead_token_remedy(error)):
+            additions.append(remedy)
     if source.credentials and (isinstance(error, AuthError) or status == 403):
         additions.append(f"The credentials come from {', '.join(source.credentials)}.")
     if not additions:

@@ -24,8 +24,11 @@ DAY = ["2026-11-03"]
 class Short:
     """Tokens that are dead after so many pages."""
 
-    def __init__(self, pages: int, status: int) -> None:
-        self.pages, self.status, self.tokens, self.used = pages, status, 0, 0
+    def __init__(
+        self, pages: int, status: int, words: str = "Session EXPIRED, please log in"
+    ) -> None:
+        self.pages, self.status, self.words = pages, status, words
+        self.tokens, self.used = 0, 0
 
     async def token(self, request: Request) -> Response:
         self.tokens, self.used = self.tokens + 1, 0
@@ -35,14 +38,13 @@ class Short:
         newest = request.headers["authorization"] == f"Bearer secret-{self.tokens:08}"
         self.used += newest
         if not newest or self.used > self.pages:
-            return JSONResponse(
-                {"error": "Session EXPIRED, please log in", "data": []}, self.status
-            )
+            to_login = {"Location": "/login?from=things"} if self.status == 302 else {}
+            return JSONResponse({"error": self.words, "data": []}, self.status, headers=to_login)
         page = int(request.query_params["page"])
         return JSONResponse({"data": [{"id": page * 2 + n} for n in range(2)] if page < 9 else []})
 
     @contextmanager
-    def source(self, answers: str) -> Iterator[Source]:
+    def source(self, answers: str, errors_at: str = "errors_at: error") -> Iterator[Source]:
         routes = [Route("/things", self.things), Route("/token", self.token, methods=["POST"])]
         with serving(Starlette(routes=routes)) as url:
             yield source_of(
@@ -60,7 +62,7 @@ class Short:
                     paging: {{kind: page, limit: 2, first: 0}}
                     rows: data
                     key: [id]
-                    errors_at: error
+                    {errors_at}
                 """
             )
 
@@ -93,3 +95,28 @@ def test_a_new_token_that_is_dead_as_well_is_an_error_and_no_loop(lake: Lake, st
     assert "secret-" not in str(failed.error)
     assert api.tokens == 2
     assert requests <= 4
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "remedy"),
+    [
+        (403, "The access token expired", "answers: {dead_token_text: access token expired}"),
+        (400, "invalid_token", "answers: {dead_token_text: invalid_token}"),
+        (302, "", "answers: {dead_token: [302]}"),
+        (200, "token is expired", "answers: {dead_token_text: token is expired}"),
+    ],
+)
+def test_a_refusal_that_sounds_like_a_dead_token_names_what_renews_it(
+    lake: Lake, status: int, words: str, remedy: str
+) -> None:
+    """And the line that it names brings the rows."""
+    with Short(pages=4, status=status, words=words).source("", errors_at="") as source:
+        outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+    (failed,) = outcome.failed
+    beside = "`errors_at`, the path to it, and " if status == 200 else ""
+    assert f"If the token has run out: {beside}`{remedy}` renews it." in str(failed.error)
+
+    with Short(pages=4, status=status, words=words).source(remedy) as source:
+        outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+    assert not outcome.failed
+    assert sum(receipt.manifest.rows for receipt in outcome.results) == 18
