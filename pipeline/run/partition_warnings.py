@@ -51,6 +51,12 @@ _NO_ROWS_BY_EPOCH: Final = (
     "finds none. Check: 1. `window: {{format: {}}}`; 2. `start`, which may lie before the first row"
 )
 _WINDOW_FINDS_ROWS: Final = "window_finds_rows"
+_NO_CHILDREN: Final = (
+    "no row came for any of the parents. Check: 1. `path` and the parameters with {parent}; "
+    "2. `parents.column`, whose values go there; 3. `answers.empty`, with which a wrong address "
+    "means no rows, too; 4. if the API has rows, materialize this partition again: it may have "
+    "been away"
+)
 _MANY_ROWS: Final = 20
 _SHRUNK: Final = (
     "{:,} rows came, and {:,} in {}: has the API lost them, or did it respond in part? If the rows "
@@ -108,7 +114,11 @@ def warning_of(
     """
     tail = _TAIL.format(notes.tail_rows) if notes.tail_rows and notes.unproved is None else ""
     of_times = _of_times(spec, window, counts, newest)
-    of_rows = _of_rows(spec, window, newest, staged)
+    of_children = spec.parents is not None and not spec.incremental
+    if of_children and not staged.rows and window.kind != "snapshot":
+        of_rows = _of_no_children(window, newest, notes.fan_out.get("asked", 0))
+    else:
+        of_rows = _of_rows(spec, window, newest, staged)
     broken = counts.reading.converted.get(NO_UTF8, 0)
     of_text = _NO_UTF8.format(broken) if broken else ""
     return "; ".join(filter(None, (tail, *of_times, of_rows, of_text)))
@@ -178,6 +188,12 @@ def _of_rows(
     if window.start is not None and gone_values:
         return _GONE_VALUES.format(in_short(gone_values))
     return ""
+
+
+def _of_no_children(window: Window, newest: Manifest | None, parents: int) -> str:
+    """Of children without a row: most parents have none, and many of them seldom all at once."""
+    is_odd = newest is not None and min(newest.rows, parents) >= _MANY_ROWS
+    return _NO_CHILDREN if parents and (is_odd or window.kind == "baseline") else ""
 
 
 def _gone_values(newest: Manifest | None, values: tuple[Any, ...] | None) -> list[str]:

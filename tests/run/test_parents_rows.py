@@ -357,3 +357,48 @@ def test_a_status_that_means_no_rows_leaves_columns_from_elsewhere_without_value
     assert not outcome.failed
     (manifest,) = (r.manifest for r in outcome.results if r.endpoint == "pets")
     assert key_rows(lake, manifest.files, ["person", "id"]).to_pylist() == [{"person": 2, "id": 7}]
+
+
+@pytest.mark.parametrize(
+    ("people", "away_on", "warned"),
+    [(20, 1, [True, False]), (20, 2, [False, True]), (19, 2, [False, False]), (0, 0, [False] * 2)],
+)
+def test_no_child_of_any_of_many_parents_is_a_warning(
+    lake: Lake, people: int, away_on: int, warned: list[bool]
+) -> None:
+    """A child page that is empty is believed, so that an outage looks like no children."""
+
+    async def persons(request: Request) -> Response:
+        day = int(request.query_params["until"][8:10]) - 1
+        at = f"2026-11-{day:02}T12:00:00Z"
+        return JSONResponse([{"id": 100 * day + n, "at": at} for n in range(people)])
+
+    async def pets(request: Request) -> Response:
+        person = int(request.query_params["of"])
+        return JSONResponse([] if person // 100 == away_on else [{"id": person}])
+
+    with serving(Starlette(routes=[Route("/people", persons), Route("/pets", pets)])) as url:
+        source = source_of(
+            f"""
+            source: home
+            base_url: {url}
+            start: 2026-11-01
+            safety_margin_s: 0
+            endpoints:
+              people:
+                request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+              pets:
+                request: {{params: {{of: "{{parent}}"}}}}
+                key: [id]
+                parents: {{endpoint: people}}
+            """
+        )
+        days = ["2026-11-01", "2026-11-02"]
+        outcome, _ = outcome_of(source, lake, ["people", "pets"], days, NOW)
+    assert not outcome.failed
+    warnings = [r.manifest.notes.warning for r in outcome.results if r.endpoint == "pets"]
+    assert ["no row came for any of the parents" in text for text in warnings] == warned
+    assert not any("window's parameters" in text for text in warnings), warnings
