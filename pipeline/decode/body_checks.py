@@ -56,6 +56,10 @@ class CutShort(BadBody):
     """The body is of its format, and ends early: it was cut on its way, as by a lost connection."""
 
 
+class Malformed(BadBody):
+    """The body is broken in its middle: the API has written it so, if the same bytes come again."""
+
+
 class OtherFormat(BadBody):
     """The body is of another format, as far as its first bytes show: the API is up, and a retry
     helps only where an error page has come in place of rows."""

@@ -20,7 +20,7 @@ from typing import Final
 
 import orjson
 
-from pipeline.decode.body_checks import BadBody, ConversionCounts, CutShort
+from pipeline.decode.body_checks import ConversionCounts, CutShort, Malformed
 from pipeline.errors import cut
 from pipeline.messages import Body
 
@@ -72,10 +72,15 @@ def parse(body: Body, conversions: ConversionCounts) -> object:
         return _scrub(value, conversions) if r"\ud" in text or r"\uD" in text else value
     except json.JSONDecodeError as error:
         nearby = error.doc[max(0, error.pos - 20) : error.pos + 20]
-        kind = CutShort if error.pos >= len(error.doc.rstrip()) else BadBody
+        kind = CutShort if error.pos >= len(error.doc.rstrip()) else Malformed
         raise kind(f"not JSON: {error.msg} at character {error.pos:,}, near {nearby!r}") from None
     except RecursionError:
         raise TooDeep from None
+
+
+def spelled(body: Body) -> object:
+    """The value of a body that ``parse`` reads, in which each number with a point has its text."""
+    return _SPELLING.decode(str(body, "utf-8"))
 
 
 def dump(value: object) -> str:
@@ -151,6 +156,13 @@ _DECODER: Final = json.JSONDecoder(
 _LONG_DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_pairs,
     parse_float=_float,
+    parse_int=_int,
+    parse_constant=NotJson,
+    strict=False,
+)
+_SPELLING: Final = json.JSONDecoder(
+    object_pairs_hook=_pairs,
+    parse_float=ExactFloat,
     parse_int=_int,
     parse_constant=NotJson,
     strict=False,

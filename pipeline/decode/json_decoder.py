@@ -246,6 +246,7 @@ class JsonDecoder(Decoder):
     def _learn(self, value: object, odd: Collection[str]) -> None:
         """Prepare the fast way for pages like one that took the exact way: for speed only."""
         types = {name: _SCALARS.get(type(extra)) for name, extra in self._extras(value).items()}
+        types |= {name: None for name, of in types.items() if of == pa.float64() and _spells(name)}
         settled = {name: of for name, of in types.items() if of is not None}
         with self._lock:
             self._extra_types = self._extra_types | settled
@@ -295,6 +296,8 @@ class JsonDecoder(Decoder):
     ) -> tuple[pa.Table, dict[str, object], int]:
         value = exact_json.parse(body, conversions)
         extras = self._extras(value)
+        if odd := {name for name, extra in extras.items() if _spells(name) and _has_float(extra)}:
+            extras |= {n: e for n, e in self._extras(exact_json.spelled(body)).items() if n in odd}
         # A body with an error need not have rows: the caller reports the error.
         selected = SelectedRows([], 0) if extras.get("error") else self._selected(value)
         table = exact_path.table_of_rows(
@@ -327,6 +330,17 @@ def _pages_of(
             starts, row_counts, extras, conversions, strict=False
         )
     ]
+
+
+def _spells(extra: str) -> bool:
+    """Whether a value outside the rows goes back to the API: a token, whose text is the API's."""
+    return extra == "token" or extra.startswith("token_")
+
+
+def _has_float(value: object) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_float, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float)
 
 
 def _wrong_end(body: Body) -> BadBody:

@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.decode.coerce import CellRefused
-from pipeline.decode.exact_json import DuplicateMember, shorten
+from pipeline.decode.exact_json import DuplicateMember, NotJson, shorten
 from pipeline.decode.row_selection import Path, RowSelection, step_into
 from pipeline.decode.types import DeclaredType
 from pipeline.errors import ContractBroken
@@ -187,7 +187,7 @@ def extra_in(body: object, path: tuple[str, ...]) -> object:
         value = step_into(value, key)[1]
         if isinstance(value, DuplicateMember):
             value = value.second
-    return float(value) if isinstance(value, float) else value
+    return float(value) if isinstance(value, NotJson) else value
 
 
 def dig(row: Mapping[str, object], path: tuple[str, ...]) -> object:

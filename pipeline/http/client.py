@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
+from hashlib import sha256
 from time import monotonic, time
 from typing import Final, TypeVar
 
@@ -25,6 +26,7 @@ from pipeline.config.source import Source
 from pipeline.decode.body_checks import (
     BadBody,
     CutShort,
+    Malformed,
     OtherFormat,
     SignedOutInBody,
     ThrottledInBody,
@@ -116,6 +118,7 @@ class Client:
         self.spent = RetryBudget()
         self.requests = 0
         self._endpoints_read: set[str] = set()
+        self._malformed: dict[str, bytes] = {}
         self._warned_at = -math.inf
         self._last_failure: AttemptFailed | None = None
 
@@ -294,18 +297,30 @@ class Client:
             kind = FailureKind.ERROR if was_read else FailureKind.FORMAT
             raise AttemptFailed(kind, str(error), responded=True) from None
         except BadBody as error:
-            other_page = isinstance(error, UnexpectedPage)
-            self._record_outcome(up=other_page)
-            is_outage = other_page or isinstance(error, CutShort)
-            is_outage = is_outage or _endpoint_of(label) in self._endpoints_read
-            kind = FailureKind.ERROR if is_outage else FailureKind.BODY
-            raise AttemptFailed(kind, str(error), responded=True, checks=error.checks) from None
+            raise self._unread(error, response, label) from None
         self._record_outcome(up=True)
         self._endpoints_read.add(_endpoint_of(label))
         self._rate_limits.passed(response.left_at)
         if response.token is not None:
             response.token.note_accepted()
         return result
+
+    def _unread(
+        self, error: BadBody, response: HttpResponse, label: object
+    ) -> AttemptFailed | WrongFormat:
+        """The failure of a body that can't be read; no retry mends one that came before."""
+        self._record_outcome(up=isinstance(error, UnexpectedPage))
+        is_outage = isinstance(error, UnexpectedPage | CutShort)
+        if is_outage or _endpoint_of(label) in self._endpoints_read:
+            return AttemptFailed(FailureKind.ERROR, str(error), responded=True, checks=error.checks)
+        if isinstance(error, Malformed):
+            before, now = self._malformed.get(str(label)), sha256(response.body).digest()
+            self._malformed[str(label)] = now
+            if now == before:
+                reason = str(error).removeprefix(f"{_endpoint_of(label)}: ")
+                checks = numbered(error.checks)
+                return WrongFormat(f"{label}: {reason}, twice in the same body. Check: {checks}.")
+        return AttemptFailed(FailureKind.BODY, str(error), responded=True, checks=error.checks)
 
     def _record_outcome(self, *, up: bool) -> None:
         breaker = self._breaker.succeeded() if up else self._breaker.failed()

@@ -29,7 +29,7 @@ Keys = tuple[Key, ...]
 
 @dataclass(frozen=True)
 class JsonToken:
-    """A token that is a list or an object, as JSON text: an API wants it back as it came."""
+    """A token that is a list, an object or a fraction, as JSON text: an API wants it as it came."""
 
     text: str
 

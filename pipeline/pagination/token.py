@@ -9,6 +9,7 @@ import orjson
 from pydantic import Field
 
 from pipeline.decode import exact_json
+from pipeline.decode.exact_json import ExactFloat
 from pipeline.errors import ContractBroken, cut
 from pipeline.model import DottedPaths
 from pipeline.pagination.base import (
@@ -211,6 +212,7 @@ def _as_it_came(value: object) -> PageToken:
     """A number stays one, since an API may take no text for it; 0 is none (Twitter)."""
     if not value:
         return None
-    if isinstance(value, list | dict):
+    is_large = isinstance(value, int) and abs(value) >= 2**63
+    if is_large or isinstance(value, list | dict | ExactFloat):
         return JsonToken(exact_json.dump(value))
     return value if isinstance(value, str | int | float) else str(value)

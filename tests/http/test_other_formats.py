@@ -165,6 +165,21 @@ def test_a_body_that_is_never_read_is_no_api_that_is_down(
     assert api.requests == 5
 
 
+def test_a_body_that_is_broken_in_its_middle_is_requested_twice(
+    lake: Lake,
+) -> None:
+    api = Api(b'[{"id": 1, "a": tru}, {"id": 2}]')
+    said = ended(lake, api)
+    assert "not JSON: Expecting value at character 16" in said
+    assert "twice in the same body. Check: 1. `base_url`" in said
+    assert api.requests == 2
+    api = Api(b'[{"id": 1, "a": tru}]', b'[{"id": 1, "b": tru}]', JSON)
+    with serving(api.app) as url:
+        patient = source_at(url).model_copy(update={"breaker": BreakerConfig()})
+        (manifest,) = extract(patient, lake, "things", DAY, NOW)
+    assert manifest.rows == 200
+
+
 def test_a_body_that_is_cut_short_on_its_way_is_an_outage(lake: Lake) -> None:
     """Dagster comes back later: nothing says that the API is wrong."""
     with serving(Api(b'[{"id": 1}, {"id"').app) as url:
