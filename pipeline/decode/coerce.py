@@ -128,7 +128,7 @@ def _null(value: object, declared: DeclaredType, conversions: ConversionCounts) 
 def _bool(value: object, declared: DeclaredType, conversions: ConversionCounts) -> bool:
     if isinstance(value, bool):
         return value
-    raise CellRefused(value, "expected true or false", "json")
+    raise CellRefused(value, "expected true or false", _fits(value))
 
 
 def _mark(value: object, declared: DeclaredType, conversions: ConversionCounts) -> bool:

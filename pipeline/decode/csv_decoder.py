@@ -6,6 +6,7 @@ text. An empty cell is null.
 
 import csv
 import io
+import re
 from typing import ClassVar, Final, Literal
 
 import pyarrow as pa
@@ -16,10 +17,11 @@ from pipeline.decode.body_checks import BadBody, ConversionCounts, EmptyBody, cl
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.row_selection import Row
 from pipeline.decode.shape import Shape
-from pipeline.errors import cut_bytes
+from pipeline.errors import ContractBroken, cut_bytes
 from pipeline.messages import Body
 
 _LONGEST_CELL: Final = 16 * 2**20
+_TOTAL: Final = re.compile(r"((grand|sub|all)[ -]?)?totals?:?|sum:?|summe|gesamt", re.IGNORECASE)
 
 
 @DECODERS.register("csv")
@@ -76,7 +78,23 @@ class CsvDecoder(Decoder):
             rows = self._rows(str(clean_utf8(body, counts), "utf-8"))
         except BadBody as error:
             raise self.bad(error) from None
-        return self.page_of(rows, conversions=counts)
+        try:
+            return self.page_of(rows, conversions=counts)
+        except ContractBroken as error:
+            raise self._of_total(rows, error) from None
+
+    def _of_total(self, rows: list[Row], error: ContractBroken) -> ContractBroken:
+        """The error about rows, if the last one is none: a report may end with its totals."""
+        last = rows[-1] if rows else {}
+        labels = (name for name, cell in last.items() if _TOTAL.fullmatch(str(cell or "")))
+        label = next(labels, None)
+        if label is None or f"`{label}`" not in str(error) or len(rows) < 2:
+            return error
+        return self.broken(
+            f"the last line seems to be a total and no row: {shorten(last, 200)}. Check: 1. "
+            f"whether the API can leave it out; 2. `columns: {{{label}: string}}` and `where: "
+            f"{{{label}: {{not: {last[label]}}}}}` at the endpoint"
+        )
 
     def _rows(self, text: str) -> list[Row]:
         csv.field_size_limit(_LONGEST_CELL)
@@ -100,6 +118,8 @@ class CsvDecoder(Decoder):
                     f"row {number:,} has {len(cells)} cells, expected {len(names)}: "
                     f"{shorten(cells)}. Check: `format.delimiter`"
                 )
+            if self._header and len(names) > 1 and cells == names:
+                continue  # files that were joined have their names again
             rows.append({name: cell or None for name, cell in zip(names, cells, strict=True)})
         return rows
 

@@ -194,6 +194,11 @@ class CountReconciliation:
         return sum(self.received.values())
 
     @property
+    def expected(self) -> int | None:
+        """The rows of all slices by the API's count, or by the totals on the pages."""
+        return sum(self.totals.values()) or None if self.counted is None else self.counted
+
+    @property
     def shifts(self) -> bool:
         """True if rows may have moved past the reader, for all that the pages show."""
         return bool(self.blind) or self.chained
@@ -386,9 +391,34 @@ def is_end(
             f"`answers: {{empty: [{error.status}]}}` at the endpoint, if the API has none"
         )
         raise RequestRefused(f"{str(error).rstrip('.')}. {hint}", error.status) from None
+    return _rows_before(first, request) >= total
+
+
+def _rows_before(first: PageRequest, request: PageRequest) -> int:
+    """How many rows lie before a page by number."""
     if request.page is not None:
-        return (request.page - (first.page or 0)) * request.limit >= total
-    return (request.offset or 0) - (first.offset or 0) >= total
+        return (request.page - (first.page or 0)) * request.limit
+    return (request.offset or 0) - (first.offset or 0)
+
+
+def with_reach(
+    error: RequestRefused, first: PageRequest, request: PageRequest, total: int | None
+) -> RequestRefused:
+    """The refusal of a page; with the remedy, if it may be the first one that a search lacks."""
+    before = _rows_before(first, request)
+    is_deep = total is not None and total > before >= _LEAST_REACH
+    if error.status not in NO_SUCH_PAGE or not request.by_number or not is_deep:
+        return error
+    hint = _REFUSED_AT.format(before, total)
+    return RequestRefused(f"{str(error).rstrip('.')}. {hint}", error.status)
+
+
+_LEAST_REACH: Final = 1_000
+_REFUSED_AT: Final = (
+    "{0:,} of {1:,} rows lie before this page. If the API gives no more of one search, set one: 1. "
+    "`search_cap: {0:d}`, which cuts the window (pages by offset need `overlap: false` for it); "
+    "2. a filter by the key ({{after}}), and `paging: {{kind: keyset}}`"
+)
 
 
 def unproved_by_reach(rows: int, counted: int | None) -> str | None:
@@ -413,6 +443,31 @@ _REACHED: Final = (
     "one: 1. a filter by the key ({{after}}), and `paging: {{kind: keyset}}`; 2. `window.max_s`, "
     "so that each part has fewer; 3. `search_cap: {rows}`"
 )
+
+
+def unproved_by_count(counts: CountReconciliation, passes: int) -> str | None:
+    """Why the rows of several passes are not proved: both numbers; None if these agree."""
+    counted = counts.expected
+    if counted is None or counted == counts.rows:
+        return None
+    return _COUNTED.format(counted, counts.rows, f"{passes} passes" if passes > 1 else "one pass")
+
+
+_COUNTED: Final = (
+    "completeness is not proved: the API counts {:,} rows, and {:,} came, in {}. Check: 1. that "
+    "the count is of the same filter and the same window; 2. that the credentials are allowed to "
+    "read all rows; 3. pages by the key (`keyset`), if rows change while they are read"
+)
+
+
+def first_page_before(before: ParsedPage, first: PageRequest) -> ContractBroken:
+    """The error of rows that are missing, and stand on the page before the first one."""
+    number = before.request.page
+    return ContractBroken(
+        f"The API counts more rows than came, and page {number} has {before.info.rows:,} that page "
+        f"{first.page} and those behind it have not: the API counts its pages from {number}. Set "
+        f"`first: {number}` in `paging`"
+    )
 
 
 def goes_back(previous: PageInfo, request: PageRequest) -> bool:

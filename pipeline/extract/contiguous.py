@@ -426,7 +426,8 @@ class ContiguousReader:
             )
         return ContractBroken(
             f"No page joins the rows up to `{self._key}` = {self._coverage.covered}. Check: 1. "
-            "that the API counts the offset in rows; 2. that the API sorts by the key"
+            "that the API counts the offset in rows; 2. that the API sorts by the key; 3. "
+            "`overlap: false` in `paging`, if the API takes only multiples of the page size"
         )
 
     def _request_onward(self, request: PageRequest) -> PageRequest:

@@ -66,8 +66,9 @@ def refuse_error(
     raise ContractBroken(
         f"The API sent no rows in a {status}, and says of an error: `{name}` is {value}. Expected "
         f"rows, or no rows and no error. Check: 1. the request; 2. if `{name}` is no error: "
-        "`ok_when`, which names a member and its values that mean success, or `errors_at`, which "
-        "names a member that only errors have"
+        "`ok_when`, which names a member and its values that mean success, as in "
+        f"{{at: {name}, values: [{value}]}}, or `errors_at`, which names a member that only errors "
+        "have"
     )
 
 

@@ -198,6 +198,13 @@ class SeenRows:
         """Take up keys whose rows an earlier attempt has: the next row of each is dropped."""
         self.add(keys, np.full(len(keys), _ANY_ROW), lap)
 
+    def known(self, keys: Digests) -> int:
+        """How many of these keys have come, in whatever lap."""
+        known = np.zeros(len(keys), np.bool_)
+        for run in self._runs:
+            known |= np.isin(keys, run.keys)
+        return int(known.sum())
+
     def any_last_in(self, first_lap: int, end_lap: int) -> bool:
         """Whether a key came last in one of these laps, and in none since."""
         for run in self._runs:

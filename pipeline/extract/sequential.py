@@ -14,15 +14,18 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.errors import ContractBroken, HeadraceError, RequestRefused
 from pipeline.extract.alike_pages import AlikePages
 from pipeline.extract.completeness import (
     MOST_EMPTY,
     CountReconciliation,
     LoopGuard,
+    first_page_before,
     goes_back,
     is_end,
+    unproved_by_count,
     unproved_by_total,
+    with_reach,
 )
 from pipeline.extract.confirmation import LIMITS, changed_page
 from pipeline.extract.cursor_pages import check_last
@@ -155,11 +158,13 @@ class SequentialReader:
                     "the rows of all attempts and the API's count do not agree, and which rows the "
                     "earlier attempt read is not known"
                 )
+            await self._refuse_if_pages_begin_earlier()
             self._grew = self._grew + 1 if self._counts.grew else 0
             last = self.progress.passes == LIMITS.passes or self._grew == LIMITS.growing_passes
             if last or not self._key:
                 self._refuse_if_stuck()
-                self.progress.unproved = self.progress.unproved or self._missing
+                by_count = unproved_by_count(self._counts, self.progress.passes)
+                self.progress.unproved = self.progress.unproved or by_count or self._missing
                 return
             self.progress.passes += 1
             start = None
@@ -190,6 +195,23 @@ class SequentialReader:
             self._missing = await self._search.missing(self._slices, self._counts.rows)
             return self._missing is None
         return agrees
+
+    async def _refuse_if_pages_begin_earlier(self) -> None:
+        """Look at the page before the first one, if no more rows are missing than a page has.
+
+        :raises ContractBroken: it has rows, and none of them has come.
+        """
+        missing = (self._counts.expected or 0) - self._counts.rows
+        before = self._paging.before_first()
+        if before is None or not self._key or self._slices or not 0 < missing <= before.limit:
+            return
+        try:
+            page = await self._pages.page(before)
+        except HeadraceError:
+            return
+        keys = row_digests(page.table, self._key)
+        if 0 < len(keys) <= missing and not self._seen_rows.known(keys):
+            raise first_page_before(page, self._paging.first_request())
 
     def _has_all_before(self) -> bool:
         """Whether no key of the pass before is missing in this one.
@@ -365,7 +387,8 @@ class SequentialReader:
                     says_end=was_end,
                 ):
                     return
-                raise
+                total = None if self._slices else self.progress.total
+                raise with_reach(error, self._paging.first_request(), request, total) from None
             changed = await changed_page(self._pages, page, previous)
             if changed is None:
                 if (moved or was_end) and request.by_number:

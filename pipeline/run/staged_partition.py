@@ -19,6 +19,7 @@ from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew
 from pipeline.extract.feed import all_reach_back, reaches_back
 from pipeline.extract.partition_values import PartitionValue
+from pipeline.extract.plan import paging_of
 from pipeline.extract.seen_rows import Digests, row_digests
 from pipeline.extract.value_failures import lanes_in_words
 from pipeline.lake.attempt import Attempt
@@ -58,6 +59,7 @@ from pipeline.run.verify import (
     refuse_if_broken,
     settle_shared_keys,
     verify,
+    why_unproved,
 )
 from pipeline.timestamps import as_iso
 
@@ -221,6 +223,7 @@ class StagedPartition:
     def _checks(self, settled: SettledKeys) -> tuple[Check, ...]:
         spec, files = self._spec, settled.files
         columns = [*spec.key, *([spec.cursor] if spec.cursor else [])]
+        unproved = self.notes.unproved or why_unproved(paging_of(spec))
         checks = again_if_vanished(
             self.run.lake,
             lambda: verify(
@@ -229,7 +232,7 @@ class StagedPartition:
                 cursor=spec.cursor,
                 window=widest(self.values, self.window),
                 expected_rows=self.attempt.staged_rows,
-                proof=PageProof(self.contiguous, self.notes.proof_basis, self.notes.unproved),
+                proof=PageProof(self.contiguous, self.notes.proof_basis, unproved),
                 zone=spec.window.zone,
                 dropped=self._dropped(settled),
             ),

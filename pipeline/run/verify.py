@@ -43,6 +43,7 @@ from pipeline.extract.shared_keys import shared_key_error
 from pipeline.lake.files import key_rows, tables_of
 from pipeline.lake.manifest import ManifestFile
 from pipeline.lake.stores.base import ObjectStore
+from pipeline.pagination import Paging
 from pipeline.partitions.window import Window
 
 _NO_CURSOR: Final = np.iinfo(np.int64).min
@@ -266,6 +267,20 @@ _UNPROVED: Final = (
     "nothing counts the rows. Name a count (`count` or `paging.total`). A count of exactly "
     f"{CAP:,} is Elasticsearch's limit, and proves nothing"
 )
+_FIRST: Final = (
+    ". If the API counts its pages from {before}, and not from {first}, the rows of its first page "
+    "are missing: set `first: {before}` in `paging`"
+)
+
+
+def why_unproved(paging: Paging) -> str:
+    """The sentence on pages of which nothing more is known."""
+    before = paging.before_first()
+    if before is None or before.page is None:
+        return _UNPROVED
+    return _UNPROVED + _FIRST.format(before=before.page, first=before.page + 1)
+
+
 _NOTHING_DROPPED: Final = DroppedRows()
 
 

@@ -102,9 +102,26 @@ def test_csv_rows() -> None:
     assert latin.converted == {"(invalid UTF-8)": 1, "id": 1}
 
 
+def test_names_that_come_again_among_the_rows_are_none() -> None:
+    """Files that were joined. A single column may have its own name as a value."""
+    reader = decoder_of("csv", Shape(infer=True))
+    joined = reader.read(b"id,n\n1,a\nid,n\n2,id\n")
+    assert (joined.table.to_pylist(), joined.items) == (
+        [{"id": "1", "n": "a"}, {"id": "2", "n": "id"}],
+        2,
+    )
+    assert decoder_of("csv", Shape(infer=True)).read(b"n\n1\nn\n").table.num_rows == 2
+
+
 @pytest.mark.parametrize(
     ("body", "error", "sentence"),
     [
+        (
+            b"id,n\n1,2\nTotal,2\n",
+            ContractBroken,
+            r"the last line seems to be a total and no row: .*`where: {id: {not: Total}}`",
+        ),
+        (b"id,n\nTotal,2\n1,2\n", ContractBroken, 'row 0 .* has "Total": expected a whole number'),
         (b"", BadBody, "the body is empty"),
         (b"<html>", BadBody, "starts with"),
         (b'[{"id": 1}]', BadBody, "starts with"),

@@ -134,6 +134,27 @@ def of_filter(params: Mapping[str, str], headers: Mapping[str, str]) -> Response
     return said([{"id": len(name[1])}])
 
 
+def by_multiples(params: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+    """Offsets are rounded down to whole pages."""
+    first = int(params["offset"]) // 3 * 3
+    return said({"data": [{"id": n} for n in range(first, min(first + 3, 8))], "total": 8})
+
+
+def at_most_a_thousand(params: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+    """1,500 rows in a day, of which one search gives a thousand."""
+    page, size = int(params["page"]), 250
+    if page * size > 1_000:
+        return said({"error": "result window is too large"}, 400)
+    times = {n: f"2026-11-04T{n // 70:02}:{n % 60:02}:00Z" for n in range(1_500)}
+    rows = [{"id": n, "at": at} for n, at in times.items() if params["from"] <= at < params["to"]]
+    return said({"data": rows[(page - 1) * size : page * size], "total": len(rows)})
+
+
+SEARCH = (
+    "request: {params: {from: '{start}', to: '{end}', page: '{page}'}}\nrows: data\nkey: [id]\n"
+    "cursor: at\ncolumns: {id: int64, at: 'timestamp[iso]'}\nwindow: {floor: '2026-11-01'}\n"
+    "paging: {kind: page, limit: 250, total: total}"
+)
 VERSIONS = [{"id": n // 2, "at": f"2026-11-04T0{n % 2}:00:00Z", "state": n % 2} for n in range(6)]
 IDS = [{"id": n} for n in range(1, 8)]
 TOKENS = "paging: {kind: token, limit: 2, next: next}\nrows: data\nkey: [id]"
@@ -238,6 +259,39 @@ WALKS: dict[str, Walk] = {
         "key: [id]\nformat: csv",
         "`answers: {empty: [200], empty_text: …}`",
         "+answers: {empty: [200], empty_text: No data available}",
+        0,
+    ),
+    "a total below the rows of CSV": Walk(
+        always(b"id,n\n1,2\nTotal,2\n"),
+        "key: [id]\nformat: csv\ncolumns: {id: int64}\nwhole: true",
+        "`columns: {id: string}` and `where: {id: {not: Total}}`",
+        "key: [id]\nformat: csv\ncolumns: {id: string}\nwhere: {id: {not: Total}}\nwhole: true",
+        1,
+    ),
+    "a word in the place of true": Walk(
+        always([{"id": 1, "ok": "Y"}]),
+        "key: [id]\nwhole: true\ncolumns: {ok: bool}",
+        "Declare ok: string or json",
+        "key: [id]\nwhole: true\ncolumns: {ok: string}",
+        1,
+    ),
+    "offsets that are multiples of the page size": Walk(
+        by_multiples,
+        "request: {params: {offset: '{offset}'}}\nrows: data\nkey: [id]\n"
+        "paging: {kind: offset, limit: 3, total: total}",
+        "`overlap: false` in `paging`",
+        "request: {params: {offset: '{offset}'}}\nrows: data\nkey: [id]\n"
+        "paging: {kind: offset, limit: 3, total: total, overlap: false}",
+        8,
+    ),
+    "a search that gives a thousand rows": Walk(
+        at_most_a_thousand, SEARCH, "`search_cap: 1000`", "+search_cap: 1000", 1_500
+    ),
+    "words beside no rows, with their value": Walk(
+        always({"message": "all quiet today", "data": []}),
+        "rows: data\nkey: [id]",
+        '{at: message, values: ["all quiet today"]}',
+        '+ok_when: {at: message, values: ["all quiet today"]}',
         0,
     ),
     "words beside no rows": Walk(
