@@ -3,6 +3,9 @@
 Any format whose rows can be parsed into dicts of Python values can take it.
 """
 
+import json
+import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -92,6 +95,7 @@ def _inferred_column(
         raise misfit(label, name, f"holds {of}", ids[refused.row], refused) from None
 
 
+_MOST_ROWS: Final = 100
 _NO_NULL: Final = (
     "the column is in the key, or declared nullable: false. Set one: 1. a column that every row "
     "has as `key`; 2. `key: none`, if no column tells rows apart; 3. `nullable: true`, if it is "
@@ -112,3 +116,35 @@ def check_nulls(table: pa.Table, columns: Sequence[Column], label: str) -> None:
         refused = coerce.CellRefused(None, _NO_NULL, "", row)
         text = f"is declared {column.type.text}"
         raise misfit(label, column.name, text, key, refused)
+
+
+def absent(table: pa.Table, shape: Shape) -> list[Column]:
+    """The columns that every row has to have, and none has."""
+    return [
+        column
+        for column in shape.columns
+        if not column.nullable
+        and len(column.path) == 1
+        and 0 < table.num_rows == table.column(column.name).null_count
+    ]
+
+
+def other_spelling(rows: Sequence[Row], columns: Sequence[Column]) -> str | None:
+    """The sentence on a member that differs from the name of an absent column in its spelling."""
+    members = sorted({name for row in rows[:_MOST_ROWS] for name in row})
+    for column in columns:
+        plain = _plain(column.path[0])
+        twin = next((name for name in members if _plain(name) == plain and "." not in name), None)
+        if twin is not None and column.path[0] not in members:
+            spelt = json.dumps(twin)
+            return (
+                f"column `{column.name}` is in the key, or declared nullable: false, and no row "
+                f"has that member: the rows have {spelt}, of another spelling. Set columns: "
+                f"{{{column.name}: {{type: {column.type.text}, path: {spelt}}}}}"
+            )
+    return None
+
+
+def _plain(name: str) -> str:
+    """A name without what two spellings of it differ in: Unicode's form, case, spaces and marks."""
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", name).casefold())

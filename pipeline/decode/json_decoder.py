@@ -119,21 +119,26 @@ class JsonDecoder(Decoder):
             self.check(body)
             body = clean_utf8(body, conversions)
             table, extras, converted, items = self._table(body)
-            self._refuse_error_among(table, body)
+            self._refuse_odd_rows(table, body)
         except BadBody as error:
             raise self.bad(_named(body, error)) from None
         except (TooDeep, RecursionError):
             raise self.broken("the body is nested over 1,000 levels deep") from None
         return self.finished(table, extras, conversions.with_those_of(converted), items)
 
-    def _refuse_error_among(self, table: pa.Table, body: Body) -> None:
-        """:raises ContractBroken: an error stands in the place of a row."""
-        places = rows_without_values(table, self.shape)
+    def _refuse_odd_rows(self, table: pa.Table, body: Body) -> None:
+        """:raises ContractBroken: an error stands in the place of a row, or a member of another
+        spelling in that of a column that every row has."""
+        places, absent = (
+            rows_without_values(table, self.shape),
+            exact_path.absent(table, self.shape),
+        )
         try:
-            rows = self._rows_in(body, ConversionCounts()) if places else []
+            rows = self._rows_in(body, ConversionCounts()) if places or absent else []
         except (BadBody, TooDeep, RecursionError):  # pyarrow has passed over what is too deep
             return
-        if error := error_among(rows, places, self.shape, self.inferred.settled()):
+        error = error_among(rows, places, self.shape, self.inferred.settled())
+        if error := error or exact_path.other_spelling(rows, absent):
             raise self.broken(error)
 
     def reason_for_no_rows(self, body: Body, *, messages: bool) -> NoRowsReason | None:

@@ -118,7 +118,7 @@ class Client:
         self.spent = RetryBudget()
         self.requests = 0
         self._endpoints_read: set[str] = set()
-        self._malformed: dict[str, bytes] = {}
+        self._malformed: set[object] = set()  # requests, with the bodies that they got
         self._warned_at = -math.inf
         self._last_failure: AttemptFailed | None = None
 
@@ -297,7 +297,7 @@ class Client:
             kind = FailureKind.ERROR if was_read else FailureKind.FORMAT
             raise AttemptFailed(kind, str(error), responded=True) from None
         except BadBody as error:
-            raise self._unread(error, response, label) from None
+            raise self._unread(error, request, response, label) from None
         self._record_outcome(up=True)
         self._endpoints_read.add(_endpoint_of(label))
         self._rate_limits.passed(response.left_at)
@@ -306,7 +306,7 @@ class Client:
         return result
 
     def _unread(
-        self, error: BadBody, response: HttpResponse, label: object
+        self, error: BadBody, request: HttpRequest, response: HttpResponse, label: object
     ) -> AttemptFailed | WrongFormat:
         """The failure of a body that can't be read; no retry mends one that came before."""
         self._record_outcome(up=isinstance(error, UnexpectedPage))
@@ -314,12 +314,12 @@ class Client:
         if is_outage or _endpoint_of(label) in self._endpoints_read:
             return AttemptFailed(FailureKind.ERROR, str(error), responded=True, checks=error.checks)
         if isinstance(error, Malformed):
-            before, now = self._malformed.get(str(label)), sha256(response.body).digest()
-            self._malformed[str(label)] = now
-            if now == before:
+            came = (request.whole_url, request.content), sha256(response.body).digest()
+            if came in self._malformed:
                 reason = str(error).removeprefix(f"{_endpoint_of(label)}: ")
                 checks = numbered(error.checks)
                 return WrongFormat(f"{label}: {reason}, twice in the same body. Check: {checks}.")
+            self._malformed.add(came)
         return AttemptFailed(FailureKind.BODY, str(error), responded=True, checks=error.checks)
 
     def _record_outcome(self, *, up: bool) -> None:

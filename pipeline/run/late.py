@@ -1,4 +1,5 @@
-"""Late rows of a partition: those that lie before it, and that the partition before lacks."""
+"""Late rows of a partition: those that lie before it, and that the partition before lacks. And the
+other way round, rows of the partition before that have to come again."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -130,6 +131,33 @@ def late_rows(
         damage = error if isinstance(error, HeadraceError) else ContractBroken(str(error))
         earlier = None
     return _lateness(margin, earlier, cursor, boundary), damage
+
+
+def rows_to_come_again(run: RunContext, endpoint: str, partition: str, window: Window) -> int:
+    """How many rows the previous partition has in the safety margin of a window: the API gives them
+    again, unless they are deleted. 0 where that can't be known."""
+    spec, previous = run.source.endpoints[endpoint], run.calendar.previous(partition)
+    start, boundary = window.start, window.boundary
+    if spec.cursor is None or previous is None or start is None or boundary is None:
+        return 0
+    look = run.index.get_then_fresh(run.source.source, endpoint, previous)
+    cursor, reading = spec.cursor, list[Manifest]()
+
+    def in_margin() -> int:
+        manifest = look()
+        reading[:] = [manifest] if manifest and manifest.files else []
+        schema = of_manifests(run.lake, reading).schema if reading else pa.schema([])
+        if cursor not in schema.names or not pa.types.is_timestamp(schema.field(cursor).type):
+            return 0
+        at, kind = pc.field(cursor), schema.field(cursor).type
+        rows = of_manifests(run.lake, reading)
+        within = (at > _bound(start, kind)) & (at < _bound(boundary, kind))
+        return int(rows.count_rows(filter=within))
+
+    try:
+        return again_if_vanished(run.lake, in_margin, lambda: files_of(reading))
+    except (HeadraceError, pa.ArrowException):  # told where late rows are counted
+        return 0
 
 
 def _lateness(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -37,7 +37,7 @@ from pipeline.partitions.window import Window
 from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.child_tables import ChildTables
 from pipeline.run.context import PartitionResult, RunContext
-from pipeline.run.late import late_rows_of
+from pipeline.run.late import late_rows_of, rows_to_come_again
 from pipeline.run.other_runs import misfit
 from pipeline.run.partition_progress import PartitionCounts, ReadingNotes
 from pipeline.run.partition_warnings import (
@@ -64,6 +64,13 @@ from pipeline.run.verify import (
 from pipeline.timestamps import as_iso
 
 log = logging.getLogger("headrace.run")
+_MANY_IN_MARGIN: Final = 3
+_NOT_AGAIN: Final = (
+    "no row came, though the previous partition has {:,} in the safety margin, since {}, which the "
+    "API should give again. Check: 1. `window.format`: an API that reads the bounds in another "
+    "unit or zone finds no row; 2. the parameters with {{start}} and {{end}}; 3. whether the API "
+    "was away, or the rows are deleted. Then materialize the partition again"
+)
 _IGNORED: Final = (
     "the API ignores {0}: its first page is the same for all values, and for one that does not "
     "exist. So the rows of any value stand under each of them. Check in its docs: 1. the name of "
@@ -253,7 +260,17 @@ class StagedPartition:
         of_times = checks_of_times(spec, self.window, self.counts)
         newest = self.run.index.latest(self.run.source.source, self.endpoint)
         of_epoch = check_of_epoch(spec, self.attempt.staged_rows, newest)
-        return (*checks, *of_times, *of_epoch)
+        return (*checks, *of_times, *of_epoch, *self._margin_comes_again())
+
+    def _margin_comes_again(self) -> Iterator[Check]:
+        """A check of a partition without rows, if the one before has some that should be in it."""
+        has_rows = self.attempt.staged_rows or self.counts.reading.filtered_rows
+        if has_rows or self._spec.fans_out or self.notes.not_modified or self.window.bookmarks:
+            return
+        rows = rows_to_come_again(self.run, self.endpoint, self.partition, self.window)
+        if rows >= _MANY_IN_MARGIN and self.window.start is not None:
+            detail = _NOT_AGAIN.format(rows, as_iso(self.window.start))
+            yield Check("margin_comes_again", False, detail, blocking=False)
 
     def _values_read(self) -> Check:
         """Whether any value was passed over: a person has to see which, and what becomes of it."""

@@ -1,5 +1,6 @@
 """Members and keys that differ by Unicode's forms, by case or by spaces alone are different."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +12,7 @@ from starlette.routing import Route
 from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.responses import json_answer
-from tests.support.runs import extract, serving
+from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of
 
 NOW = datetime(2026, 11, 5, tzinfo=UTC)
@@ -42,6 +43,28 @@ def test_keys_that_look_alike_are_rows_of_their_own(lake: Lake, paging: str) -> 
         )
         (manifest,) = extract(source, lake, "things", ["2026-11-04"], NOW)
     assert sorted(key_rows(lake, manifest.files, ["name"])["name"].to_pylist()) == sorted(ALIKE)
+
+
+@pytest.mark.parametrize("member", [NFD, "N\u00c4ME", "n\u00e4me ", "N\u00e4_me"])
+def test_a_key_of_another_spelling_is_named_with_the_path_that_reads_it(
+    lake: Lake, member: str
+) -> None:
+    async def things(request: Request) -> Response:
+        return json_answer([{member: 1, "x": 1}, {member: 2, "x": 2}])
+
+    with serving(Starlette(routes=[Route("/things", things)])) as url:
+        start = f"source: api\nbase_url: {url}\nstart: 2026-11-04\n"
+        start += "retries: {errors: 0}\nendpoints:\n  things:\n    whole: true\n"
+        key = f"    key: [{NFC}]\n"
+        declared = source_of(f"{start}{key}    columns: {{{NFC}: int64}}\n")
+        done, _ = outcome_of(declared, lake, "things", ["2026-11-04"], NOW)
+        said = str(done.failed[0].error)
+        assert f"the rows have {json.dumps(member)}, of another spelling. Set columns: " in said
+        remedy = said.partition("Set columns: ")[2]
+        (manifest,) = extract(
+            source_of(f"{start}{key}    columns: {remedy}\n"), lake, "things", ["2026-11-04"], NOW
+        )
+    assert sorted(key_rows(lake, manifest.files, [NFC])[NFC].to_pylist()) == [1, 2]
 
 
 def test_members_that_look_alike_are_columns_of_their_own(lake: Lake) -> None:

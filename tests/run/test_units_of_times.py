@@ -99,3 +99,37 @@ def test_bounds_in_another_unit_that_find_no_row_are_told_each_day(lake: Lake) -
     assert "`window: {format: epoch_ms}`" in failed["window_finds_rows"]
     again = came(lake, 'at: "timestamp[ms]"', MS, CURSOR + form.replace("_s}", "_ms}"))
     assert again == (4, "", {})
+
+
+@pytest.mark.parametrize(("per_s", "told"), [(S, ["margin_comes_again"]), (MS, [])])
+def test_an_empty_day_behind_rows_in_its_margin_is_told(
+    lake: Lake, per_s: int, told: list[str]
+) -> None:
+    """An API that reads a lower bound of milliseconds as one of seconds, and needs no upper one."""
+
+    async def things(request: Request) -> Response:
+        low = int(request.query_params.get("from") or 0)
+        times = [AT_S + n * 7_200 for n in range(6)]
+        return json_answer([{"id": at, "at": at} for at in times if low <= at * per_s])
+
+    with serving(Starlette(routes=[Route("/things", things)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-01
+            safety_margin_s: 86400
+            endpoints:
+              things:
+                key: [id]
+                cursor: at
+                whole: true
+                columns: {{id: int64, at: "timestamp[s]"}}
+                request: {{params: {{from: "{{start}}"}}}}
+                window: {{format: epoch_ms, end: none}}
+            """
+        )
+        done, _ = outcome_of(source, lake, "things", DAYS, NOW)
+    first, second = (result.manifest for result in done.results)
+    assert (first.rows, second.rows) == (6, 0 if told else 6)
+    assert [check["name"] for check in second.checks if not check["passed"]] == told
