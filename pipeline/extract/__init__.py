@@ -9,6 +9,7 @@ In the order in which a page goes through them:
   ``early_times`` knows times in too fine a unit.
 - ``confirmation`` requests odd pages and ends a second time; ``growing_tail`` ends rows that grow
   faster than that; ``completeness`` proves that no row is missing, and notices loops;
+  ``unproved`` says why some may be;
   ``alike_pages`` finds an API that sends the same for each number of a page;
   ``outages`` tells an outage with empty pages from the end, by a page that had rows;
   ``cursor_pages`` confirms pages that follow each other by the cursor;

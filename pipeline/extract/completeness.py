@@ -32,7 +32,7 @@ from pipeline.pagination.page import Key, PageInfo, PageRequest
 
 CAP: Final = 10_000
 """Elasticsearch counts no further, and gives no row beyond: such a total agrees with itself."""
-_REACHES: Final = frozenset({1_000, 5_000, CAP, 20_000, 50_000, 100_000})
+REACHES: Final = frozenset({1_000, 5_000, CAP, 20_000, 50_000, 100_000})
 """Rows beyond which APIs often give none by an offset."""
 NO_SUCH_PAGE: Final = (400, 404, 416, 422)
 """The status that APIs send for a page behind the last one (WordPress: 400)."""
@@ -219,7 +219,7 @@ class CountReconciliation:
         if self.counted is not None:
             return None
         totals = self.totals.items()
-        return next((t for i, t in totals if t in _REACHES and self.received.get(i, 0) == t), None)
+        return next((t for i, t in totals if t in REACHES and self.received.get(i, 0) == t), None)
 
     @property
     def proof_basis(self) -> ProofBasis:
@@ -258,7 +258,7 @@ class CountReconciliation:
 
     def _is_capped(self, index: int, total: int) -> bool:
         """Whether a total is where the API stops counting: it tells nothing of the rows beyond."""
-        return total == CAP or (total in _REACHES and self.received.get(index, 0) > total)
+        return total == CAP or (total in REACHES and self.received.get(index, 0) > total)
 
     def snapshot(self) -> "CountReconciliation":
         """As it is now: a copy that further pages do not change."""
@@ -391,83 +391,14 @@ def is_end(
             f"`answers: {{empty: [{error.status}]}}` at the endpoint, if the API has none"
         )
         raise RequestRefused(f"{str(error).rstrip('.')}. {hint}", error.status) from None
-    return _rows_before(first, request) >= total
+    return rows_before(first, request) >= total
 
 
-def _rows_before(first: PageRequest, request: PageRequest) -> int:
+def rows_before(first: PageRequest, request: PageRequest) -> int:
     """How many rows lie before a page by number."""
     if request.page is not None:
         return (request.page - (first.page or 0)) * request.limit
     return (request.offset or 0) - (first.offset or 0)
-
-
-def with_reach(
-    error: RequestRefused, first: PageRequest, request: PageRequest, total: int | None
-) -> RequestRefused:
-    """The refusal of a page; with the remedy, if it may be the first one that a search lacks."""
-    before = _rows_before(first, request)
-    is_deep = total is not None and total > before >= _LEAST_REACH
-    if error.status not in NO_SUCH_PAGE or not request.by_number or not is_deep:
-        return error
-    hint = _REFUSED_AT.format(before, total)
-    return RequestRefused(f"{str(error).rstrip('.')}. {hint}", error.status)
-
-
-_LEAST_REACH: Final = 1_000
-_REFUSED_AT: Final = (
-    "{0:,} of {1:,} rows lie before this page. If the API gives no more of one search, set one: 1. "
-    "`search_cap: {0:d}`, which cuts the window (pages by offset need `overlap: false` for it); "
-    "2. a filter by the key ({{after}}), and `paging: {{kind: keyset}}`"
-)
-
-
-def unproved_by_reach(rows: int, counted: int | None) -> str | None:
-    """Why rows that came by an offset may not be all: as many came as APIs often reach at most.
-
-    :param counted: by a request of its own; one of ``CAP`` is where Elasticsearch stops. A total on
-        the pages stops where the pages do.
-    """
-    if rows not in _REACHES or (counted is not None and counted != CAP):
-        return None
-    return _REACHED.format(rows=rows, how=" by an offset")
-
-
-def unproved_by_total(counts: CountReconciliation) -> str | None:
-    """Why a total that agrees with the rows of a slice may be no proof; None if it is one."""
-    rows = counts.at_reach
-    return None if rows is None else _REACHED.format(rows=rows, how=", as many as the API counts")
-
-
-_REACHED: Final = (
-    "exactly {rows:,} rows came{how}, and many APIs give none beyond that: more may be there. Set "
-    "one: 1. a filter by the key ({{after}}), and `paging: {{kind: keyset}}`; 2. `window.max_s`, "
-    "so that each part has fewer; 3. `search_cap: {rows}`"
-)
-
-
-def unproved_by_count(counts: CountReconciliation, passes: int) -> str | None:
-    """Why the rows of several passes are not proved: both numbers; None if these agree."""
-    counted = counts.expected
-    if counted is None or counted == counts.rows:
-        return None
-    return _COUNTED.format(counted, counts.rows, f"{passes} passes" if passes > 1 else "one pass")
-
-
-_COUNTED: Final = (
-    "completeness is not proved: the API counts {:,} rows, and {:,} came, in {}. Check: 1. that "
-    "the count is of the same filter and the same window; 2. that the credentials are allowed to "
-    "read all rows; 3. pages by the key (`keyset`), if rows change while they are read"
-)
-
-
-def first_page_before(before: ParsedPage, first: PageRequest) -> ContractBroken:
-    """The error of rows that are missing, and stand on the page before the first one."""
-    number = before.request.page
-    return ContractBroken(
-        f"The API counts more rows than came, and page {number} has {before.info.rows:,} that page "
-        f"{first.page} and those behind it have not: the API counts its pages from {number}. Set "
-        f"`first: {number}` in `paging`"
-    )
 
 
 def goes_back(previous: PageInfo, request: PageRequest) -> bool:

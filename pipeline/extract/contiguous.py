@@ -22,7 +22,6 @@ from pipeline.extract.completeness import (
     earlier_request,
     has_same_keys,
     unchanged_pages,
-    unproved_by_reach,
 )
 from pipeline.extract.confirmation import LIMITS, KeySeeker, Pause, no_pause
 from pipeline.extract.feed import Feed
@@ -36,6 +35,7 @@ from pipeline.extract.position import (
     ResumePosition,
 )
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
+from pipeline.extract.unproved import unproved_by_reach
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageRequest, PageSegment
 

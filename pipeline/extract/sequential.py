@@ -20,12 +20,8 @@ from pipeline.extract.completeness import (
     MOST_EMPTY,
     CountReconciliation,
     LoopGuard,
-    first_page_before,
     goes_back,
     is_end,
-    unproved_by_count,
-    unproved_by_total,
-    with_reach,
 )
 from pipeline.extract.confirmation import LIMITS, changed_page
 from pipeline.extract.cursor_pages import check_last
@@ -42,6 +38,12 @@ from pipeline.extract.position import (
 )
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
 from pipeline.extract.seen_rows import SeenRows, row_digests
+from pipeline.extract.unproved import (
+    first_page_before,
+    unproved_by_count,
+    unproved_by_total,
+    with_reach,
+)
 from pipeline.extract.window_cuts import WHOLE_WINDOW, WindowCuts
 from pipeline.pagination import Paging
 from pipeline.pagination.page import Keys, PageInfo, PageRequest

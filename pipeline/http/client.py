@@ -314,12 +314,12 @@ class Client:
         if is_outage or _endpoint_of(label) in self._endpoints_read:
             return AttemptFailed(FailureKind.ERROR, str(error), responded=True, checks=error.checks)
         if isinstance(error, Malformed):
-            came = (request.whole_url, request.content), sha256(response.body).digest()
-            if came in self._malformed:
+            exchange = request.whole_url, request.content, sha256(response.body).digest()
+            if exchange in self._malformed:
                 reason = str(error).removeprefix(f"{_endpoint_of(label)}: ")
                 checks = numbered(error.checks)
                 return WrongFormat(f"{label}: {reason}, twice in the same body. Check: {checks}.")
-            self._malformed.add(came)
+            self._malformed.add(exchange)
         return AttemptFailed(FailureKind.BODY, str(error), responded=True, checks=error.checks)
 
     def _record_outcome(self, *, up: bool) -> None:
