@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
-from hashlib import sha256
 from time import monotonic, time
 from typing import Final, TypeVar
 
@@ -66,7 +65,7 @@ from pipeline.http.connection_faults import (
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener, retry_after_s
 from pipeline.http.reading_time import request_of_reading, waits_for_turn
-from pipeline.http.response_body import BodyLimit, read_body
+from pipeline.http.response_body import BodyLimit, MalformedBodies, read_body
 from pipeline.http.retry import AttemptFailed, Breaker, BreakerState, FailureKind, RetryBudget
 from pipeline.http.session import HttpSession
 from pipeline.http.transport import (
@@ -80,7 +79,7 @@ from pipeline.http.transport import (
     BudgetedTransport,
     DeadlineTransport,
 )
-from pipeline.messages import HttpRequest, HttpResponse, Read, RequestCounts
+from pipeline.messages import Body, HttpRequest, HttpResponse, Read, RequestCounts
 from pipeline.ratelimit import Budget, BudgetStats
 from pipeline.redaction import keep_secrets_out
 
@@ -118,7 +117,7 @@ class Client:
         self.spent = RetryBudget()
         self.requests = 0
         self._endpoints_read: set[str] = set()
-        self._malformed: set[object] = set()  # requests, with the bodies that they got
+        self._malformed = MalformedBodies()
         self._warned_at = -math.inf
         self._last_failure: AttemptFailed | None = None
 
@@ -297,7 +296,8 @@ class Client:
             kind = FailureKind.ERROR if was_read else FailureKind.FORMAT
             raise AttemptFailed(kind, str(error), responded=True) from None
         except BadBody as error:
-            raise self._unread(error, request, response, label) from None
+            body = response.body if isinstance(error, Malformed) else b""  # else: not read, maybe
+            raise self._unread(error, request, body, label) from None
         self._record_outcome(up=True)
         self._endpoints_read.add(_endpoint_of(label))
         self._rate_limits.passed(response.left_at)
@@ -306,20 +306,17 @@ class Client:
         return result
 
     def _unread(
-        self, error: BadBody, request: HttpRequest, response: HttpResponse, label: object
+        self, error: BadBody, request: HttpRequest, body: Body, label: object
     ) -> AttemptFailed | WrongFormat:
         """The failure of a body that can't be read; no retry mends one that came before."""
         self._record_outcome(up=isinstance(error, UnexpectedPage))
         is_outage = isinstance(error, UnexpectedPage | CutShort)
         if is_outage or _endpoint_of(label) in self._endpoints_read:
             return AttemptFailed(FailureKind.ERROR, str(error), responded=True, checks=error.checks)
-        if isinstance(error, Malformed):
-            exchange = request.whole_url, request.content, sha256(response.body).digest()
-            if exchange in self._malformed:
-                reason = str(error).removeprefix(f"{_endpoint_of(label)}: ")
-                checks = numbered(error.checks)
-                return WrongFormat(f"{label}: {reason}, twice in the same body. Check: {checks}.")
-            self._malformed.add(exchange)
+        if isinstance(error, Malformed) and self._malformed.came_before(request, body):
+            reason = str(error).removeprefix(f"{_endpoint_of(label)}: ")
+            checks = numbered(error.checks)
+            return WrongFormat(f"{label}: {reason}, twice in the same body. Check: {checks}.")
         return AttemptFailed(FailureKind.BODY, str(error), responded=True, checks=error.checks)
 
     def _record_outcome(self, *, up: bool) -> None:

@@ -4,13 +4,14 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 import httpx
 
 from pipeline.decode.body_checks import BadBody, CutShort, OtherFormat, in_utf8
 from pipeline.errors import ContractBroken
-from pipeline.messages import Body, Incoming, codings
+from pipeline.messages import Body, HttpRequest, Incoming, codings
 
 _EMPTY: Final = httpx.ByteStream(b"")
 _PIECE_BYTES: Final = 2**20
@@ -31,6 +32,20 @@ class BodyLimit:
                 f"A response of {self.source} is larger than {self.max_bytes:,} bytes. Set fewer "
                 "rows a page (`paging.limit`), or allow more (`limits.max_body_mb`)."
             )
+
+
+class MalformedBodies:
+    """The bodies that are broken in their middle, by the requests that they came to."""
+
+    def __init__(self) -> None:
+        self._exchanges: set[tuple[str, bytes | None, bytes]] = set()
+
+    def came_before(self, request: HttpRequest, body: Body) -> bool:
+        """Whether the same request had the same body before; from now on it has had it."""
+        exchange = request.whole_url, request.content, sha256(body).digest()
+        is_known = exchange in self._exchanges
+        self._exchanges.add(exchange)
+        return is_known
 
 
 async def read_body(response: httpx.Response, raw: Body, limit: BodyLimit) -> Body:
