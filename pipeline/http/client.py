@@ -13,7 +13,6 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from functools import lru_cache
 from time import monotonic, time
 from typing import Final, TypeVar
 
@@ -272,6 +271,10 @@ class Client:
     ) -> T:
         try:
             response = await self._send(request, sent)
+            if self._is_refused(request, response) and self._http.try_cookies(request):
+                response = await self._send(request, sent)
+                if self._is_refused(request, response):
+                    self._http.leave_cookies_off()
             await self._raise_for_response(request, response, label)
             result = await self.read(response, read, label)
         except AttemptFailed as failed:
@@ -371,7 +374,7 @@ class Client:
         """
         check_origin(request.url, *self._base_urls)
         built = self._http.build_request(
-            request.method, _url(request.whole_url), request.headers, request.content
+            request.method, request.whole_url, request.headers, request.content
         )
         built.extensions[RESPONDED] = self._note_response
         if request.late is not None:
@@ -399,6 +402,14 @@ class Client:
             token=request.extensions.get(SIGNED_BY),
         )
 
+    def _is_refused(self, request: HttpRequest, response: HttpResponse) -> bool:
+        refused = ResponseKind.PERMANENT
+        return response.status >= 300 and self._kind(request, response) is refused
+
+    def _kind(self, request: HttpRequest, response: HttpResponse) -> ResponseKind:
+        answers, rate = self._source.answers_of(request.endpoint), self._source.limits.headers
+        return classify.classify(response.status, response.headers, answers, rate, response.body)
+
     def _renew_token(self, response: HttpResponse, reason: str) -> None:
         """:raises AttemptFailed: a new token is fetched for a retry."""
         if response.token is not None and response.token.note_dead():
@@ -414,9 +425,7 @@ class Client:
         :raises AuthError, RequestRefused: no retry can.
         """
         status, headers, body = response.status, response.headers, response.body
-        rate = self._source.limits.headers
-        answers = self._source.answers_of(request.endpoint)
-        kind = classify.classify(status, headers, answers, rate, body)
+        kind = self._kind(request, response)
         self._rate_limits.observed(headers)
         if kind in (ResponseKind.OK, ResponseKind.EMPTY):
             return
@@ -435,9 +444,6 @@ class Client:
         if self._http.sends_cookies and redirects_to_itself(response):
             text = f"the API redirects ({status}) to the same address, with a cookie"
             raise AttemptFailed(FailureKind.ERROR, text, responded=True)
-        if kind is ResponseKind.PERMANENT and self._http.try_cookies(request):
-            text = f"the API responded with {status}, and sets cookies, which are sent back now"
-            raise AttemptFailed(FailureKind.ERROR, text, responded=True)
         if kind is ResponseKind.SIGNED_OUT:
             self._renew_token(response, f"the API responded with {status} (dead token)")
             kind = ResponseKind.AUTH
@@ -448,12 +454,6 @@ class Client:
                 f"{str(error).rstrip('.')}. The API sets cookies: `cookies: true` sends them back",
             )
         raise error
-
-
-@lru_cache(maxsize=256)
-def _url(text: str) -> httpx.URL:
-    """The URL, read once: of pages that are asked for in a body it is always the same."""
-    return httpx.URL(text)
 
 
 def _endpoint_of(label: object) -> str:

@@ -80,32 +80,33 @@ class HttpSession:
 
     def try_cookies(self, refused: object) -> bool:
         """Whether a request that was refused without cookies is to be sent again with those that
-        the API has set.
-
-        It is tried once a run: from then on all requests have them, unless this one is refused
-        again. Then they were not what was missing, and no request has them any more.
+        the API has set: once a run. Then all requests have them, until ``leave_cookies_off``.
         """
-        if self._tried_with is not None:
-            if refused is self._tried_with:
-                self.sends_cookies = False
-            return False
-        if self.sends_cookies or not len(self._cookies.jar):
+        if self._tried_with is not None or self.sends_cookies or not len(self._cookies.jar):
             return False
         self._tried_with, self.sends_cookies = refused, True
         return True
+
+    def leave_cookies_off(self) -> None:
+        """Send none from here on: they were not what a refused request lacked."""
+        self.sends_cookies = False
 
     def may_lack_cookies(self, refused: object) -> bool:
         """Whether a request went without cookies, also when it was tried again."""
         return not self.sends_cookies and refused is not self._tried_with
 
     def build_request(
-        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
     ) -> httpx.Request:
-        """A request with the headers and cookies of the session, not signed yet."""
+        """A request with the headers and cookies of the session, not signed yet.
+
+        :raises httpx.InvalidURL: the URL is none.
+        """
+        address = _url(url)
         request = httpx.Request(
             method,
-            url,
-            headers=self._merged_headers(url.netloc, tuple(headers.items())),
+            address,
+            headers=self._merged_headers(address.netloc, tuple(headers.items())),
             stream=httpx.ByteStream(content or b""),
         )
         request.read()
@@ -185,6 +186,12 @@ async def _ended(task: asyncio.Task[Any]) -> None:
             await asyncio.wait([task])
     if not task.cancelled():
         task.exception()  # retrieved: there is nobody left to raise it for
+
+
+@lru_cache(maxsize=256)
+def _url(text: str) -> httpx.URL:
+    """The URL, read once: of pages that are asked for in a body it is always the same."""
+    return httpx.URL(text)
 
 
 def _by_lower_name(headers: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -511,6 +511,7 @@ WALKS: dict[str, Walk] = {
         "`cookies: true`",
         f"request: {{params: {{token: '{{token}}'}}}}\n{TOKENS}",
         6,
+        source="cookies: false",
         source_mended="cookies: true",
     ),
     "a large body": Walk(

@@ -7,7 +7,7 @@ import httpx
 
 from pipeline.http.session import HttpSession
 
-API = httpx.URL("http://api.test/rows")
+API = "http://api.test/rows"
 
 
 class _Renewing(httpx.Auth):
