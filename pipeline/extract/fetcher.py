@@ -142,11 +142,20 @@ class PageFetcher:
         this = object()
         self._under_way.add(this)
         try:
-            return await self._fetch(http_request, read, subject)
+            page = await self._fetch(http_request, read, subject)
+            if page.info.explicit_empty and self._is_requested_twice():
+                page = await self._fetch(http_request, read, subject)
+            return page
         except RequestRefused as error:
             raise self._with_hint(error, request) from None
         finally:
             self._under_way.discard(this)
+
+    def _is_requested_twice(self) -> bool:
+        """Whether a status that means no rows is confirmed: a gateway may send one by mistake, and
+        it would be the end of the pages. Most parents have no children: theirs are believed.
+        """
+        return not self.not_modified and self._endpoint.parents is None
 
     def _linger_s(self, response: HttpResponse) -> float:
         """How long a page may wait to be parsed with those that are on their way.

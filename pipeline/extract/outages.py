@@ -132,8 +132,9 @@ class OutageGuard:
     sends rows elsewhere.
 
     An empty first page is confirmed here, for every kind of paging. A status that says that there
-    is nothing is enough by itself, and so is a change token, and the first page of a parent: most
-    have no children. Of a value of ``each`` a total is, and the name of a next page.
+    is nothing has come twice already (``fetcher``). It is enough, and so is a change token, and the
+    first page of a parent: most have no children. Of a value of ``each`` a total is, and the name
+    of a next page.
     """
 
     def __init__(

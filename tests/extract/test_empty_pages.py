@@ -1,4 +1,4 @@
-"""A sick API answers an empty page with status 200, once: it must not end what it interrupts."""
+"""A sick API answers an empty page with status 200 or 204, once: it ends nothing."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -32,8 +32,8 @@ def page(first: int, url: str) -> tuple[list[Any], dict[str, str]]:
 class Sick:
     """An API whose answers for these first rows are empty, and name no next page, for once."""
 
-    def __init__(self, *sick: int) -> None:
-        self.sick, self.asked = list(sick), [0]
+    def __init__(self, *sick: int, status: int = 200) -> None:
+        self.sick, self.status, self.asked = list(sick), status, [0]
 
     async def things(self, request: Request) -> Response:
         given = request.query_params
@@ -41,7 +41,7 @@ class Sick:
         self.asked.append(first)
         if first in self.sick:
             self.sick.remove(first)
-            return JSONResponse([])
+            return JSONResponse([]) if self.status == 200 else Response(status_code=self.status)
         rows, headers = page(first, str(request.url))
         return JSONResponse(rows, headers=headers)
 
@@ -77,10 +77,11 @@ PAGINGS = {
 
 @pytest.mark.parametrize("sick", [(0,), (20,), (40,), (0, 10, 20, 30, 40)])
 @pytest.mark.parametrize("kind", PAGINGS)
+@pytest.mark.parametrize("status", [200, 204])
 def test_an_empty_page_that_comes_for_once_ends_no_chain(
-    lake: Lake, kind: str, sick: tuple[int, ...]
+    lake: Lake, kind: str, status: int, sick: tuple[int, ...]
 ) -> None:
-    with serving(Sick(*sick).app()) as url:
+    with serving(Sick(*sick, status=status).app()) as url:
         outcome, _ = outcome_of(source_at(url, *PAGINGS[kind]), lake, "things", DAYS, NOW)
     (receipt,) = outcome.results
     rows = key_rows(lake, receipt.manifest.files, ["id"])
@@ -122,7 +123,7 @@ def test_all_in_one_answer_is_not_nothing_since_one_answer_was_empty(lake: Lake)
         assert extract(source, lake, "things", DAYS, NOW)[0].rows == 10, "it had rows before"
 
 
-def test_a_status_that_says_that_there_is_nothing_is_asked_for_once(lake: Lake) -> None:
+def test_a_status_that_says_that_there_is_nothing_is_confirmed_once(lake: Lake) -> None:
     asked = []
 
     async def things(request: Request) -> Response:
@@ -131,7 +132,7 @@ def test_a_status_that_says_that_there_is_nothing_is_asked_for_once(lake: Lake) 
 
     with serving(Starlette(routes=[Route("/things", things)])) as url:
         assert extract(source_at(url, "kind: none"), lake, "things", DAYS, NOW)[0].rows == 0
-    assert len(asked) == 1
+    assert len(asked) == 2
 
 
 def test_parents_without_children_are_asked_once(lake: Lake) -> None:
