@@ -300,7 +300,8 @@ def main(extra: str) -> int:
             follow(whole.lines(), progress, screen, site, before)
         why = reason(whole.last_lines) if whole.failed else None
     if why:
-        print(f"{why}. `make setup` tries again.", file=sys.stderr)
+        again = "setup" if extra == "dev" else "install"
+        print(f"{why}. `make {again}` tries again.", file=sys.stderr)
         return 1
     what = f"{progress.packages} packages" if progress.packages else "Nothing new"
     print(f"  {what} in {time.monotonic() - began:.0f} s.", file=sys.stderr)

@@ -87,10 +87,7 @@ install() {
 
 rm -f "$stamp"
 runs "$venv/bin/python" || make_venv
-install || {
-    say "The packages are not installed: the line above says why."
-    exit 1
-}
+install || exit 1 # install.py has said why
 rm -rf build headrace.egg-info
 # Dagster starts a Python for every step. Without bytecode that takes several times as long, and
 # PYTHONDONTWRITEBYTECODE would keep it from ever being written; compileall writes it all the same.

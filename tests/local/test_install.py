@@ -94,6 +94,7 @@ def test_an_index_that_nobody_serves_is_said_by_pip_and_in_one_sentence(tmp_path
     )  # fmt: skip
     assert ran.returncode == 1
     assert ran.stderr.startswith("The package index can't be reached"), ran.stderr
+    assert ran.stderr.endswith("`make install` tries again.\n"), ran.stderr
 
 
 def test_a_pip_that_cannot_be_started_ends_with_its_reason(
