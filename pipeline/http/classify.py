@@ -162,6 +162,11 @@ _REMEDIES: Final = {
     407: ". The proxy expects a user and a password. Check those in `proxy`.",
     403: ". Check that the credentials are right, and allowed to read this.",
     **dict.fromkeys((404, 405, 410), _NO_SUCH),
+    # Conflict, misdirected, locked, a dependency that failed, a client that nginx saw leave.
+    **{
+        status: f". If it passes by itself: `answers: {{retry: [{status}]}}`."
+        for status in (409, 421, 423, 424, 499)
+    },
 }
 
 

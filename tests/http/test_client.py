@@ -202,6 +202,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], list[str]]] = {
     "403 of a limit": (answer({"message": "API rate limit exceeded"}, 403), RequestRefused,
                        ["too many requests: `answers: {throttled_text: rate limit exceeded}`"]),
     "420": (answer(status=420), RequestRefused, ["`answers: {throttled: [420]}`"]),
+    "423": (answer(status=423), RequestRefused, ["`answers: {retry: [423]}`"]),
 }  # fmt: skip
 
 
@@ -216,6 +217,12 @@ def test_a_refusal_is_for_good_and_says_what_the_api_said(kind: str) -> None:
         assert part in str(found)
     assert "\n" not in str(found)
     assert len(str(found)) < 500
+
+
+def test_a_refusal_that_passes_by_itself_is_waited_for_where_the_yaml_says_so() -> None:
+    """The remedy of its refusal, followed."""
+    found, wire, _ = fetched(at_first(answer(status=423)), more="answers: {retry: [423]}")
+    assert (found, len(wire.seen)) == ([{"id": 1}], 2)
 
 
 def test_an_answer_that_is_too_large_is_refused_also_if_it_is_a_bomb() -> None:
