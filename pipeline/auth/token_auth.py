@@ -33,6 +33,7 @@ MOST_TOKEN_BYTES: Final = 2**16
 """Of a response with a token: no API takes a header of that length."""
 _AN_HOUR_S: Final = 3600.0
 _CREATED: Final = (200, 201)
+_NOT_THERE: Final = (404, 405, 410)
 _REASONS: Final = ("error", "error_description", "message", "errors")
 """Where an endpoint says why: RFC 6749, 5.2, and as APIs of their own have it."""
 _ILL: Final = ("server_error", "temporarily_unavailable")
@@ -99,6 +100,8 @@ class TokenGrant:
         refused = f"refused the credentials with status {status}"
         if status in _CREATED:
             refused = f"responded with {status}, without a token at `{'.'.join(self.token_at)}`"
+        elif status in _NOT_THERE:
+            refused = f"is not at its address in `auth`: status {status}"
         reason = f" ({reason})" if reason else ""
         return AuthError(f"The token endpoint {refused}{reason}. {self.remedy}")
 

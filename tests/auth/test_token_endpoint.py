@@ -194,6 +194,12 @@ def test_an_outage_of_the_token_endpoint_that_stays_is_no_refusal() -> None:
     )
 
 
+def test_a_token_endpoint_at_a_wrong_address_is_not_told_as_wrong_credentials() -> None:
+    error = asyncio.run(pages_of(Api([answer({"message": "no route"}, 404)] * 9)))[0]
+    assert "token endpoint is not at its address in `auth`: status 404 (no route). " in str(error)
+    assert "refused the credentials" not in str(error)
+
+
 def test_an_auth_of_the_user_s_own_waits_as_well() -> None:
     """Each page of it sends a request for a token, and all of them are refused at first."""
     api = Api([answer(status=429, head="Retry-After: 0.4")] * PAGES)
