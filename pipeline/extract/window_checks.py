@@ -116,20 +116,20 @@ def _not_beyond(
             f"{', '.join(_filled(table)[:12])}"
         )
     since = "the beginning" if start is None else start.isoformat()
-    finding = (
-        f"Row `{key}` has `{endpoint.cursor}` = {column[at].as_py()}, outside the requested window "
-        f"({since} to {end.isoformat()})"
-    )
+    row = f"Row `{key}` has `{endpoint.cursor}` = {column[at].as_py()}"
+    window = f"{since} to {end.isoformat()}"
     declared = endpoint.columns.get(endpoint.cursor or "")
     if declared is not None and (unit := coarser_type(declared.type, column[at].value)):
         raise ContractBroken(
-            f"{finding}. The number that came is {as_iso(unit[1])} in another unit. Set columns: "
-            f"{{{endpoint.cursor}: {unit[0]}}}, in place of {declared.type}"
+            f"{row}, outside the requested window ({window}). The number that came is "
+            f"{as_iso(unit[1])} in another unit. Set columns: {{{endpoint.cursor}: {unit[0]}}}, in "
+            f"place of {declared.type}"
         )
     raise ContractBroken(
-        f"{finding}. The API seems to ignore the filter. Check: 1. the "
-        "parameters with {start} and {end}; 2. window.format: as in the rows, if the API compares "
-        f"times as texts; 3. that `{endpoint.cursor}` is in UTC, or window.timezone names its zone"
+        f"{row}, outside the requested window ({window}). The API seems to ignore the filter. "
+        "Check: 1. the parameters with {start} and {end}; 2. window.format: as in the rows, if the "
+        f"API compares times as texts; 3. that `{endpoint.cursor}` is in UTC, or window.timezone "
+        "names its zone"
     )
 
 
