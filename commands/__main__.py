@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, "lake", "what is committed, a line a partition", "lake igdb/games --last 3")
     verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
-    verb.add_argument("--last", type=int, default=7, metavar="N", help="of each endpoint (7)")
+    verb.add_argument("--last", type=_some, default=7, metavar="N", help="of each endpoint (7)")
     verb.add_argument("--all", action="store_true", help="every partition")
     verb.add_argument("--json", action="store_true", help="the manifests, one JSON object a line")
     verb.set_defaults(
@@ -117,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
         "load igdb/games --days 2026-11-01...2026-11-07",
     )
     verb.add_argument("what", metavar="SOURCE[/ENDPOINT]")
-    verb.add_argument("--days", metavar="A[...B]", help="a partition, or two; default: today's")
+    verb.add_argument(
+        "--days", metavar="A[...B]", help="one, or the first and the last; default: today's"
+    )
     verb.add_argument(
         "--json", action="store_true", help="the manifests on standard output, the log beside it"
     )
@@ -128,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_sync(verbs)
     _add_state(verbs)
     return parser
+
+
+def _some(text: str) -> int:
+    """A number of partitions. :raises argparse.ArgumentTypeError: it is none from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, found `{text}`")
+    return int(text)
 
 
 def _add_sweep(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -190,7 +199,9 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     ):
         verb = _verb(kinds, name, about, example)
         verb.add_argument("what", metavar="SOURCE[/ENDPOINT]")
-        verb.add_argument("--days", metavar="A[...B]", help="a partition, or two; default: all")
+        verb.add_argument(
+            "--days", metavar="A[...B]", help="one, or the first and the last; default: all"
+        )
         verb.add_argument("--yes", action="store_true", help="do it")
         verb.add_argument(
             "--staged", action="store_true", help="what a dead run has staged goes, too"
@@ -243,7 +254,7 @@ def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "backfill igdb --days 2026-11-01...2026-11-30",
     )
     verb.add_argument("source", metavar="SOURCE")
-    verb.add_argument("--days", required=True, metavar="A...B")
+    verb.add_argument("--days", required=True, metavar="A...B", help="the first and the last")
     verb.add_argument(
         "--json",
         action="store_true",

@@ -87,7 +87,7 @@ def partitions_chosen(
     """
     calendar = source.calendar
     newest = calendar.of(now or datetime.now(UTC))
-    first, last = days_range(days or newest)
+    first, last = days_range(newest if days is None else days)
     for key in (first, last):
         calendar.begins(key)
     if first > last:

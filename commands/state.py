@@ -152,7 +152,7 @@ def _endpoints(lake: ObjectStore, what: str) -> list[tuple[str, str]]:
 def _chosen(lake: ObjectStore, what: str, days: str | None) -> list[PartitionState]:
     if not what:
         raise ConfigError("expected SOURCE or SOURCE/ENDPOINT, found none")
-    first, last = days_range(days) if days else ("", "")
+    first, last = ("", "") if days is None else days_range(days)
     if last and first > last:
         raise ReadRefused(
             f"--days is `{days}`: the earlier partition comes first: {last}...{first}"

@@ -22,13 +22,17 @@ def verify(
 
     :param what: ``source/endpoint``, ``source``, or all of the lake.
     :param partitions: only these; empty: all.
-    :return: 0 if all is as it was committed, 1 if something is damaged or nothing is there.
+    :return: 0 if all is as it was committed, 1 if something is damaged, or one that is named, or
+        all, is not there.
     """
     endpoints = committed_endpoints(lake, what)
+    committed = {partition for each in endpoints.values() for partition in each}
+    missing = sorted(set(partitions) - committed)
+    if missing or not endpoints:
+        when = f" in {', '.join(missing)}" if missing else ""
+        print(nothing_text(lake, what, when=when), file=sys.stderr)
     damaged = [_endpoint(lake, *each, partitions, as_json=as_json) for each in sorted(endpoints)]
-    if not damaged:
-        print(nothing_text(lake, what), file=sys.stderr)
-    return 0 if damaged and not any(damaged) else 1
+    return 0 if endpoints and not missing and not any(damaged) else 1
 
 
 def _endpoint(

@@ -60,6 +60,10 @@ REFUSED = {
         ["load", "parts", "--days", "yesterday"],
         "Partition `yesterday` is not one of a source with partitions by day",
     ),
+    "days from a variable that is not set": (
+        ["load", "parts/parts", "--days", ""],
+        "--days is ``: expected one partition, or two as A...B",
+    ),
     "two dots": (
         ["load", "parts/parts", "--days", "2026-11-25..2026-11-26"],
         "--days is `2026-11-25..2026-11-26`: expected one partition, or two as A...B",

@@ -296,6 +296,26 @@ def test_a_misspelt_name_gets_the_nearest_one_that_is_in_the_lake(
     assert capsys.readouterr().err.endswith("/; there is: `shop`.\n")
 
 
+@pytest.mark.usefixtures("committed")
+def test_a_partition_that_is_not_there_is_not_as_it_was_committed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["verify", "shop", "--partition", DAYS[0], "--partition", "2026-12-01"]) == 1
+    said = capsys.readouterr()
+    assert "Nothing of shop in 2026-12-01 is committed in " in said.err
+    assert said.out.endswith("1 file, all as they were committed\n")
+    assert main(["verify", "shop", "--partition", DAYS[0]]) == 0
+
+
+@pytest.mark.parametrize("last", ["0", "-3", "x"])
+def test_a_number_of_partitions_begins_at_one(
+    last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["lake", f"--last={last}"])
+    assert f"argument --last: expected a number from 1, found `{last}`" in capsys.readouterr().err
+
+
 def test_names_become_selections() -> None:
     assert selection("igdb") == "group:igdb"
     assert selection("igdb/games") == 'key:"igdb/games"'

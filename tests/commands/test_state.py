@@ -129,6 +129,7 @@ def test_a_reload_without_yes_changes_nothing(
             ("drop", "shop", "--days", "2026-11-31"),
             "--days names `2026-11-31`: expected a partition such as `2026-11-01`",
         ),
+        (("drop", "shop", "--days", ""), "--days is ``: expected one partition, or two as A...B"),
         (("drop", "shop", "--days", "...2026-11-01"), "expected one partition, or two as A...B"),
         (
             ("drop", "shop", "--days", "2026-11-01..2026-11-02"),
