@@ -223,6 +223,7 @@ def _change(does: Callable[..., int], args: argparse.Namespace) -> int:
 
 def _load(args: argparse.Namespace) -> int:
     days = dagster_runs.partitions_of(args.what, args.days)  # once: midnight may pass
+    opened_lake()  # one that can't be written is said before Dagster starts
     code = dagster_runs.load(args.what, "...".join(days), quiet=args.json)
     if code or not args.json:
         return code

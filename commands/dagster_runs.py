@@ -69,7 +69,7 @@ def sync(source: str, *, quiet: bool = False) -> int:
     :param quiet: one JSON object on standard output: ``recorded`` and ``recorded_before``, the
         numbers of partitions; null where Dagster's log is set to leave them out.
     """
-    if source and not _NAME.fullmatch(source):
+    if source and ("/" in source or not _NAME.fullmatch(source)):
         raise ConfigError(f"sync takes a source: expected SOURCE, found `{source}`")
     if source:
         choice.source_named(source)
@@ -97,6 +97,8 @@ def backfill(source: str, days: str, *, quiet: bool = False) -> int:
     :param quiet: one JSON object on standard output: ``backfill`` (its id, as
         `dagster job backfill` and the UI name it), ``job``, ``first``, ``last``.
     """
+    if "/" in source:
+        raise ConfigError(f"backfill takes a source: expected SOURCE, found `{source}`")
     chosen = choice.source_named(source)
     first, last = choice.partitions_chosen(chosen, days)
     job = f"{source}_{chosen.partitions.frequency}"

@@ -83,6 +83,14 @@ REFUSED = {
         ["backfill", "part", "--days", "2026-11-25"],
         "did you mean `parts`?",
     ),
+    "a sync of an endpoint": (
+        ["sync", "parts/parts"],
+        "sync takes a source: expected SOURCE, found `parts/parts`",
+    ),
+    "a backfill of an endpoint": (
+        ["backfill", "parts/parts", "--days", "2026-11-25"],
+        "backfill takes a source: expected SOURCE, found `parts/parts`",
+    ),
     "a backfill before the start": (
         ["backfill", "parts", "--days", "2026-11-20...2026-11-25"],
         "`2026-11-20` is before the first partition",
@@ -112,6 +120,16 @@ def test_a_lake_that_is_not_set_is_one_sentence(
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert "`HEADRACE_LAKE` is not set" in said
+    assert said.count("\n") == 1
+
+
+def test_a_lake_that_can_lie_nowhere_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADRACE_LAKE", "/proc/nowhere")
+    assert main(["load", "parts"]) == 2
+    said = capsys.readouterr().err
+    assert "`HEADRACE_LAKE` is `/proc/nowhere`; expected" in said
     assert said.count("\n") == 1
 
 
