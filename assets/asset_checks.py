@@ -34,8 +34,8 @@ EACH_RUN = "integrity"
 """The check that a scheduled run records always; of the others it records what has changed."""
 _MOST_NAMED = 20
 _NEWEST = 7
-"""Partitions whose neighbours are compared: only one that was read before it had ended may end
-early."""
+"""The newest partitions, which are compared with their neighbours. Older ones need no look: only a
+partition that was read before it had ended can end early."""
 NEAR = 0.8
 """Lateness beyond this part of the safety margin is worth a warning."""
 
@@ -89,14 +89,16 @@ def check_results(
     only_selected: bool = False,
     passed: Collection[dg.AssetCheckKey] = (),
 ) -> list[dg.AssetCheckResult]:
-    """The checks to record: statements on these partitions, and the coverage of all.
+    """The check results that a run records: on these partitions, and on the coverage of all.
 
-    A run may have selected a part of an asset's checks, as the source's job has. Of the others
-    those are recorded that fail, that have failed the last time, or that were never recorded.
-    Whoever selects a child table alone selects no check of its endpoint: the run commits the
-    endpoint's rows all the same, and records what a scheduled one does.
+    A run may have selected only some of an asset's checks, as the source's job does. Selected
+    checks are always recorded. An unselected check is recorded if it fails now, if it did not pass
+    the last time, or if it was never recorded. A run that selects only a child table selects no
+    check of the endpoint, but commits the endpoint's rows all the same: it records what a scheduled
+    run does.
 
-    :param passed: the checks that have passed the last time.
+    :param only_selected: record no unselected check, whatever its result.
+    :param passed: the unselected checks that passed the last time.
     """
     key = asset_key(source, endpoint)
     selected = {k.name for k in context.selected_asset_check_keys if k.asset_key == key}
@@ -135,8 +137,8 @@ def integrity(
 ) -> dg.AssetCheckResult:
     """The statements that the engine verified, each over all partitions of this run.
 
-    A warning if one fails: what shows rows to be wrong has stopped their commit, and what is left
-    is a doubt whether all are there.
+    A failure is only a warning. Rows that are shown to be wrong are never committed, so the
+    statements that can fail here say that rows may be missing.
     """
     failed: dict[str, list[str]] = {}
     holds: dict[str, str] = {}
@@ -284,8 +286,8 @@ def unproved_partitions(
 ) -> dict[str, list[str]]:
     """By statement, the partitions, in order, for which it did not hold when they were read.
 
-    None of a snapshot: an old one can't be read again. Rows of values that failed are read by the
-    next partition, where the endpoint has a cursor: ``gaps`` names those that it did not read.
+    A snapshot has none, since an old one can't be read again. Where the endpoint has a cursor, the
+    next partition reads the rows of values that failed; ``gaps`` names those it did not read.
     """
     failed: dict[str, list[str]] = {}
     if not source.incremental(endpoint):

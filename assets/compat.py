@@ -1,6 +1,6 @@
-"""All that rests on private behaviour of Dagster's pinned version, and nothing else.
+"""All code that relies on private behaviour of the pinned version of Dagster, and no other code.
 
-Each has its test in ``tests/assets/test_compat.py``: who moves the pin runs those first.
+Each has a test in ``tests/assets/test_compat.py``. Run these first when you move the pin.
 """
 
 import logging
@@ -46,9 +46,9 @@ AssetJob: TypeAlias = "UnresolvedAssetJobDefinition"
 """The type that ``define_asset_job`` returns: it has no public name."""
 
 WITHOUT_MATERIALIZATION: Final[Mapping[str, bool]] = {"__source_asset_observation__": True}
-"""Metadata of a result for which Dagster records no materialization, as an earlier attempt has,
-while assets downstream go on. Dagster has it for bodies that log events themselves; a version that
-no longer knew it would record twice."""
+"""Metadata of a result for which Dagster records no materialization, while assets downstream go on.
+Dagster has it for bodies that log their events themselves, as ours do. A version that did not know
+it would record each materialization twice."""
 
 GENERATION_TAG: Final = DATA_VERSION_TAG
 """The tag of a materialization that Dagster indexes: of many partitions it is read in one query."""

@@ -1,10 +1,10 @@
 """A thread that writes a step's events to Dagster's storage while the step's loop goes on.
 
-An event costs Dagster 10 to 40 ms, in which the loop would read no page. Events that are waiting
-when the storage has time are written together: lines of the log as one entry, then materializations
-in one batch, then the results of checks. What has to be read from the lake for an event is read by
-other threads meanwhile. An event that the storage refuses is kept, and written when the step ends;
-what Dagster still does not know then, the job ``sync`` tells it.
+Dagster takes 10 to 40 ms to write an event, and the loop would read no page in that time. So this
+thread writes them. Events that have piled up are written together: lines of the log as one entry,
+then the materializations of an asset in one batch, then the results of checks. Events that need
+data from the lake are prepared by other threads. An event that the storage refuses is kept, and
+written again when the step ends. If that fails, too, the job ``sync`` records it later.
 """
 
 import logging
@@ -66,7 +66,7 @@ class EventWriter:
         self._starting = threading.Lock()
 
     def put(self, event: Event | Preparation) -> None:
-        """Have it written soon. Any thread may call."""
+        """Queue an event, or what prepares some. Any thread may call; nothing is waited for."""
         if callable(event):
             prepared = self._started().submit(event)
             self._preparations[prepared] = event
@@ -86,9 +86,9 @@ class EventWriter:
             return self._pool
 
     def close(self) -> None:
-        """Wait until all is written.
+        """Wait until everything is written, with another attempt at what the storage refused.
 
-        :raises Exception: the first of what the storage refuses for good; all else is written.
+        :raises Exception: the first error, if events are refused again. The others are written.
         """
         if self._thread is not None and self._pool is not None:
             self._waiting.put(None)

@@ -1,8 +1,8 @@
-"""How a step ends that could not do everything: what the user reads, and whether Dagster retries.
+"""How a step ends if some of its work failed: what the user reads, and whether Dagster retries.
 
-``FailureReport`` and the functions that make one are pure. Our sentence is also the cause of the
-exception that Dagster gets: Dagster prints the cause last, below some twenty lines of its own
-stack, and the cause has no stack of its own.
+``FailureReport`` and the functions that make one are pure. The user's sentence is raised twice: as
+Dagster's exception, and as its cause. Dagster prints the cause last, below some twenty lines of its
+own stack, and the cause has no stack, so that the sentence is the last thing on the screen.
 """
 
 import time
@@ -55,10 +55,10 @@ def report_of_error(error: HeadraceError, attempts: int) -> FailureReport:
 def end(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, report: FailureReport
 ) -> NoReturn:
-    """As the report says: Dagster starts the step again after the wait, or not at all.
+    """End the step as the report says: with a retry by Dagster after a wait, or for good.
 
-    The wait is in the step itself: if Dagster's multiprocess executor has to wait, it polls without
-    a pause, and takes a whole core (docs/decisions/0005-our-own-retry-and-breaker.md).
+    The step itself waits, and not Dagster: Dagster's multiprocess executor polls without a pause
+    while it waits, and takes a whole core (docs/decisions/0005-our-own-retry-and-breaker.md).
 
     :raises dagster.Failure, dagster.RetryRequested: always one of them.
     """
@@ -75,7 +75,7 @@ def fail(text: str) -> NoReturn:
 
 
 def reasons(source: str, failed: Sequence[PartitionFailed], partitions: Sequence[str]) -> list[str]:
-    """Each reason once, with all that it struck; those that a retry can't mend come first."""
+    """A line a reason, with all partitions that failed for it. Permanent reasons come first."""
     struck: dict[str, list[PartitionFailed]] = {}
     for failure in sorted(failed, key=lambda each: not isinstance(each.error, Permanent)):
         reason = str(failure.error).removeprefix(f"{source}/{failure.endpoint}, ")

@@ -1,9 +1,9 @@
 """The heartbeat of a step: an event a minute for as long as its process lives.
 
-A machine that dies takes a step with it, and no launcher of Dagster's tells every such death: a
-step on a Celery worker, a run that a command has started. The sensor ``lost_runs`` ends a run one
-of whose steps has stopped to beat. A step beats also while it waits: for a quota that is used up,
-for an API that is down, for the store.
+A machine that dies takes its steps with it. No launcher of Dagster's notices every such death: not
+that of a step on a Celery worker, nor that of a run which a command started. So the sensor
+``lost_runs`` ends a run if one of its steps stops beating. A step also beats while it waits: for a
+quota that is used up, for an API that is down, for the store.
 """
 
 import threading
@@ -23,7 +23,7 @@ _LAST_BEAT_S = 5.0
 
 @contextmanager
 def heartbeat(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
-    """Have the step beat until the block ends, from a thread of its own.
+    """Send heartbeats from a thread of its own until the block ends.
 
     with heartbeat(context):
         work()

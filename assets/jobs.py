@@ -11,10 +11,10 @@ from pipeline.partitions import Calendar, PartitionScheme
 
 MAX_RUN_RETRIES = 2
 MOST_PARTITIONS = 7
-"""Partitions that one tick requests. If a schedule was off for longer, those before are left to
-the user who turned it off; the check ``coverage`` names them."""
+"""The most partitions that one tick requests. If a schedule was off for longer, the user who turned
+it off has to materialize the earlier ones; the check ``coverage`` names them."""
 _RUNS = 20
-"""How many of a schedule's latest runs are read, to find one that its last tick requested."""
+"""How many of a schedule's latest runs are read to find the partition that it requested last."""
 PRIORITY = {"dagster/priority": "10"}
 """Scheduled runs leave the queue before those of backfills, which have 0."""
 

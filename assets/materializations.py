@@ -1,8 +1,9 @@
-"""Events to Dagster of the partitions that a step has committed: each once, as it is committed.
+"""Records with Dagster what a step has committed: each partition once, as soon as it is committed.
 
-A materialization is an event of its own, which stays although the step fails, or the run ends
-before the next attempt. The result that a step yields at its end records none: assets downstream in
-the same run wait for it. The checks of an endpoint are recorded when its last partition is done.
+A materialization is logged as an event of its own. Such an event stays if the step fails later, or
+if the run ends before the next attempt. At its end the step also yields a result for each asset,
+since assets downstream in the same run wait for one; these results record no materialization. The
+checks of an endpoint are recorded when its last partition is done.
 """
 
 import logging
@@ -30,8 +31,8 @@ from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import ALREADY_COMMITTED, PartitionResult
 
 _Recorded = tuple[dg.AssetKey, str | None, str]
-"""An asset, a partition, and its generation: an attempt may read a partition again that an earlier
-one has committed, as when it has ended meanwhile."""
+"""An asset, a partition, and its generation. The generation is needed since an attempt may replace
+a partition that an earlier attempt has committed, for example if it has ended meanwhile."""
 
 
 class MaterializationRecorder:
@@ -70,7 +71,7 @@ class MaterializationRecorder:
             self.record_checks(lake, result.endpoint)
 
     def record_checks(self, lake: ObjectStore, endpoint: str) -> None:
-        """Record the checks of what is committed of an endpoint, unless they are."""
+        """Record the checks of an endpoint's committed partitions, unless this run has already."""
         key, results = asset_key(self._source, endpoint), list(self._done[endpoint])
         as_before = all(each.outcome == ALREADY_COMMITTED for each in results)
         if key in self._checked or (as_before and key in self._checked_before):
@@ -79,7 +80,8 @@ class MaterializationRecorder:
         self._writer.put(lambda: self._checks_of(lake, endpoint, results))
 
     def record_all_checks(self, lake: ObjectStore) -> None:
-        """Record checks of endpoints that are not done as well, in a step that fails for good."""
+        """Record the checks of every endpoint that has committed something, finished or not: for a
+        step that fails for good."""
         for endpoint in self._done:
             self.record_checks(lake, endpoint)
 

@@ -1,10 +1,10 @@
-"""Partitions of a source as Dagster's: from its ``start`` to the one that is running now.
+"""The partitions of a source, as Dagster's: from its ``start`` to the current one.
 
-The running one is a partition too (``end_offset=1``): it can be materialized before it has
-ended, and the next one then starts where it stopped.
+The current partition counts, too (``end_offset=1``). It can be materialized before it has ended,
+and the next one then starts where it stopped.
 
-A snapshot has no partitions for Dagster: those of the past can't be had, and a backfill of past
-ones would never be complete. In the lake its history lies by partition all the same.
+For Dagster a snapshot has no partitions: a past state can't be read any more, so that a backfill
+could never complete. In the lake, snapshots are stored by partition all the same.
 """
 
 from datetime import datetime
@@ -43,8 +43,8 @@ def _partitions(
 def requested_partitions(
     context: dg.AssetExecutionContext, source: Source, *, partitioned: bool, now: datetime
 ) -> list[str]:
-    """The partitions that a run is for; of snapshots alone, requested without one, the one that is
-    running now.
+    """The partitions that a run was asked for. A run of snapshots alone may name none: then it is
+    the current one.
 
     :param partitioned: an asset with partitions is among the selected ones.
     """

@@ -26,11 +26,11 @@ _SAMPLE_EVERY_S = 1.0
 LINE_EVERY_S = 5
 """A whole number of samples."""
 _LEARNING = 3
-"""429s that a run may have until the pace is learned (docs/decisions/0002-budget.md)."""
+"""429s that a run may get while it learns the API's pace (docs/decisions/0002-budget.md)."""
 _OFTEN = 0.01
-"""Of all requests: a larger part of them that gets 429 is no learning any more."""
+"""A part of all requests. If a larger one gets 429s, the pace is wrong, and not being learned."""
 _DRAWN_EVERY_S = 1.0
-"""For so long a run's plot is not drawn anew, however many partitions are committed."""
+"""Seconds for which a run's plot is reused, however many partitions are committed meanwhile."""
 MOST_BARS = 80
 MOST_SAMPLES = 1024
 
@@ -152,8 +152,8 @@ def too_fast(stats: BudgetStats, *, limited: bool) -> str | None:
 
 
 def _rows(outcome: RunOutcome) -> tuple[int, int]:
-    """Rows so far, and how many there will be: an ended partition has no more, whatever was
-    counted."""
+    """Rows so far, and how many are expected. Of a partition that has ended no more are expected,
+    whatever the API counted."""
     ended = {(result.endpoint, result.manifest.partition) for result in outcome.results}
     ended |= {(failed.endpoint, failed.partition) for failed in outcome.failed}
     rows = total = 0
@@ -165,7 +165,7 @@ def _rows(outcome: RunOutcome) -> tuple[int, int]:
 
 
 def _values(outcome: RunOutcome) -> str:
-    """The progress in values: how many were read, and have failed; children by their parents."""
+    """How many values of fan-outs were read and how many failed; of children, how many parents."""
     fan_outs = _fan_outs(outcome)
     if not fan_outs:
         return ""

@@ -1,9 +1,9 @@
-"""The sources that Dagster refuses, though their YAML is right: each is shown as one that can't be
-loaded, with Dagster's sentence, and takes down no other.
+"""Sources that Dagster refuses although their YAML is right. Each is shown as a source that can't
+be loaded, with Dagster's sentence; the others load.
 
-Dagster resolves all definitions of a code location at once, and takes all of them or none. So they
-are resolved here: all at once, which costs nothing, since Dagster keeps the result. Only if that
-fails each source is resolved by itself, and those that collide are searched for.
+Dagster resolves all definitions of a code location together, and takes all of them or none. So they
+are resolved here first, all together. That costs no extra time, since Dagster keeps the result.
+Only if it fails, each source is resolved by itself, and sources that collide are searched for.
 """
 
 from bisect import bisect_left
@@ -51,7 +51,8 @@ def resolved(
 
 
 Refusal = Callable[..., Exception | None]
-"""Why Dagster refuses some sources together. More sources are never refused less."""
+"""Why Dagster refuses some sources together; None if it takes them. If it refuses some sources, it
+also refuses them together with more."""
 
 
 def _reasons(sources: Sequence[Source], refusal: Refusal) -> dict[str, str]:

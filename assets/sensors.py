@@ -1,10 +1,14 @@
 """A sensor that ends runs whose process or machine is gone. The daemon starts them again.
 
-A run is lost if its process was one of this machine and is gone, as after a reboot; if a step of it
-has stopped to beat (``heartbeat``), whichever launcher and executor it has; or if it has not begun
-and nothing is logged of it any more, because the process that planned or launched it is gone.
-Silence is counted in ticks of the sensor that saw no new event: no clock is compared, and a time in
-which nothing ran (a laptop that slept, a storage that was down) counts for nothing.
+A run is lost in three cases:
+
+1. Its process was on this machine and is gone, as after a reboot.
+2. One of its steps has stopped beating (``heartbeat``), under any launcher and executor.
+3. It has not begun, and no event of it is logged any more: the process that planned or launched it
+   is gone.
+
+Silence is measured in ticks of this sensor that saw no new event. No clocks are compared, and time
+in which nothing ran (a laptop that slept, a storage that was down) does not count.
 """
 
 import json

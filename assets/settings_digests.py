@@ -1,8 +1,9 @@
 """Whether a step's process has the settings and the code of the process that planned its run.
 
-The code server plans, and a worker on another machine may execute. With another lake or another
-budget there it would read and write elsewhere, and nobody would see it. So each source's step has a
-tag with short digests, which Dagster keeps with the run. Names are told, values never.
+The code server plans a run, and a worker on another machine may execute it. If that worker had
+another lake or budget, it would read and write in the wrong place unnoticed. So each source's step
+has a tag with short digests of its settings, which Dagster keeps with the run. The warning names
+the settings that differ, and never shows their values.
 """
 
 import hashlib
@@ -35,7 +36,8 @@ def settings_tag(source: Source, settings: Mapping[str, str]) -> str:
 
 
 def other_settings(context: dg.AssetExecutionContext) -> str | None:
-    """A sentence that names what this process has otherwise than the one that planned the run."""
+    """A sentence that names the settings in which this process differs from the one that planned
+    the run; None if there are none."""
     own = json.loads(context.op_def.tags.get(TAG, "{}"))
     planned = json.loads(planned_op_tags(context).get(TAG, "{}"))
     names = [name for name in own if name in planned and own[name] != planned[name]]

@@ -24,7 +24,8 @@ def asset_key(source: Source, endpoint: str) -> dg.AssetKey:
 
 
 def endpoints_of(source: Source, keys: Collection[dg.AssetKey]) -> list[str]:
-    """The endpoints that are read for some assets: their own, and those of child tables."""
+    """The endpoints that have to be read to materialize these assets. A child table is filled from
+    the rows of its endpoint."""
     return [
         name
         for name in source.endpoints
@@ -124,11 +125,11 @@ def table_schema(source: Source, name: str, types: Mapping[str, str]) -> dg.Tabl
 
 
 def freshness_policy(source: Source) -> dg.FreshnessPolicy | None:
-    """When an asset of a source is out of date: some time after a tick of the schedule without a
-    materialization since then, or a fixed time after the last one.
+    """When the assets of a source are out of date; None if they never are.
 
-    Without ``freshness`` in the YAML a source has a policy if its schedule is on from the first
-    load: one whose schedule is off by default is run by hand, and never late.
+    Either some time after a tick of the schedule that no materialization has followed, or a fixed
+    time after the last materialization. A source without ``freshness`` in its YAML has a policy
+    only if its schedule is on by default: otherwise it is run by hand, and never late.
     """
     freshness, when = source.freshness, source.schedule
     if freshness is None and not when.running:
@@ -180,7 +181,8 @@ def table_name(source: Source, endpoint: str) -> str:
 
 
 def _upstream(source: Source, name: str) -> list[dg.AssetKey]:
-    """The endpoints whose rows it is read for, else the API; and what the YAML names besides."""
+    """The assets that an endpoint depends on: the endpoints whose rows its requests are made from,
+    or the API if there are none; and those that the YAML lists under ``deps``."""
     first = [asset_key(source, above) for above in source.upstream(name)] or [api_key(source)]
     return [*first, *(dg.AssetKey(key.split("/")) for key in source.endpoints[name].deps)]
 
