@@ -1,8 +1,8 @@
-"""Whether a page says that rows are missing, or the only one looks like a first one. Pure.
+"""Signs that a page lacks rows: it says so itself, or the only page looks like one of several.
 
-What a response says beside its rows is believed (a total, a next page, a flag, a header); a number
-of rows that APIs cap their pages at is a hint. Members of lists, and what stands at the path of the
-rows, are rows and not looked at.
+What a response says beside its rows is believed: a total, a next page, a flag, a header. A round
+number of rows, such as APIs cap their pages at, is only a hint. Rows are never searched for such
+signs: neither what stands at the path of the rows, nor the items of lists. Pure.
 """
 
 import re
@@ -88,11 +88,14 @@ _CHAIN_REMEDY: Final = (
 def looks_incomplete(
     endpoint: Endpoint, rows: int, response: HttpResponse, info: PageInfo, *, is_first: bool = False
 ) -> str | None:
-    """Why rows may be missing in a page; what a feed reaches back to is a check of its own.
+    """Why a page may lack rows; None if nothing suggests it.
 
-    :param rows: as the API sent them.
-    :param info: what paging has read in the page.
-    :param is_first: no page came before it.
+    How far back a feed reaches is not looked at here: it has a check of its own.
+
+    :param rows: how many rows the API sent, before a ``transform``.
+    :param info: what the kind of paging has read from the page.
+    :param is_first: no page came before this one.
+    :raises ContractBroken: the response counts more rows than came.
     """
     if endpoint.whole or not (rows or endpoint.paging.one_page):
         return None
@@ -154,11 +157,13 @@ def looks_capped(
     *,
     status: int = 200,
 ) -> str | None:
-    """Why a page that should be all there is may be the first of several; None if it need not be.
+    """Why the page of an endpoint without paging may be the first of several; None if nothing
+    suggests it.
 
-    :param rows: as the API sent them, before a ``transform``.
-    :param params: values of the request, and its limit: a page may have as many rows as one says.
-    :param rows_at: the path of the rows, whose members are not looked at; () = all of the body.
+    :param rows: how many rows the API sent, before a ``transform``.
+    :param params: the values of the request, and its limit. One of them may cap the page: it is
+        suspicious if just as many rows came.
+    :param rows_at: the path of the rows in the body, which is not searched; (): the body itself.
     :raises ContractBroken: the response counts more rows than came.
     """
     members = [*_members(body, rows_at), *headers.items()]
@@ -217,9 +222,9 @@ def leaves(values: Iterable[object]) -> Iterator[object]:
 
 
 def says_partial(body: Body, rows_at: tuple[str, ...] | None) -> str | None:
-    """Why the rows of a page may be a part of those that it should have; None if they need not be.
+    """Why a page with rows lacks others of them, by its own words; None if it does not say so.
 
-    Such a page comes from an API of several machines, of which one did not respond in time.
+    An API of several machines sends such a page if one of them did not respond in time.
 
     :param rows_at: as in ``looks_capped``.
     """

@@ -1,13 +1,17 @@
-"""Pages in the order of a unique key, proved by ``completeness.Coverage``.
+"""The reader of pages in the order of a unique key, proved by ``completeness.Coverage``.
 
-Each page handed on joins the ones before it. A page that does not join leaves a gap, which is
-fetched again: by key where the API can seek, else by walking back until a page joins. Rows that are
-covered are dropped, so that no row comes twice.
+Each page that is yielded joins the pages before it: it begins at or before their last key. If a
+page does not join, rows may lie in the gap. They are fetched by key where the API can seek; else
+the reader walks back by offset until a page joins. Rows up to the last key are dropped from the
+next page, so that no row comes twice.
 
-The end takes two confirmations, since a sick API sends odd pages and wrong counts: a short page and
-the count, a short page and a page that brings nothing, or two pages that bring nothing and behind
-which nothing is counted. A range of keys whose end is not confirmed is read on without an upper
-bound.
+A sick API sends odd pages and wrong counts. So the end takes two confirmations, one of these pairs:
+
+- a short page, and a count that agrees;
+- a short page, and a page that brings nothing;
+- two pages that bring nothing, and no count of rows behind them.
+
+If the end of a range of keys is not confirmed, the reader goes on without an upper bound.
 """
 
 import asyncio
@@ -60,8 +64,11 @@ class ContiguousReader:
         tail: GrowingTail | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
-        """:param pause: waits before the confirmation of an end that an empty page suggests.
-        :param feed: that the pages are of. :param tail: that they end by.
+        """:param ahead: how many pages may be requested ahead of the reader.
+        :param can_seek: the API can give the rows after a key; else only those at an offset.
+        :param pause: waits before the end that an empty page suggests is confirmed.
+        :param feed: notes how far back the pages reach, if they are those of a feed.
+        :param tail: ``pages`` itself, if it marks the page at which a growing API is left.
         """
         self._pages = pages
         self._pause = pause
@@ -130,10 +137,10 @@ class ContiguousReader:
         return replace(first, offset=self._offset)
 
     def _compare_totals(self, head: ParsedPage, earlier: ContiguousPosition | None) -> None:
-        """Tell the tail of the rows of earlier attempts, if the API counts these on its pages, too.
+        """Give the tail the rows of earlier attempts, if the totals on the pages include them.
 
-        Asked by key, some APIs count only the rows behind it: then the total has become less, by
-        most of the rows that came.
+        Some APIs count only the rows behind the key that a page is requested from. Their total has
+        fallen since the first page of all, by most of the rows that came.
         """
         now = head.info.total
         self._total_of_all = before = earlier.total if earlier else now
@@ -250,9 +257,10 @@ class ContiguousReader:
         raise self._no_page_joins()
 
     async def _after_empty(self, page: ParsedPage) -> AsyncIterator[PageBatch]:
-        """The rows behind an empty page, which is the end, or odd: a confirmation is requested.
+        """The rows behind an empty page, which is either the end or a mistake of the API: a second
+        request decides.
 
-        Where offsets overlap, an empty page is always odd: rows are gone, so it confirms nothing.
+        Where offsets overlap, an empty page shows that rows were deleted, and confirms no end.
         """
         is_counted = self._is_counted
         self._at_end = self._at_end or page.ends_by_empty

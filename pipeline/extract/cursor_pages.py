@@ -1,7 +1,8 @@
-"""Pages that follow each other by the cursor, each confirmed where it may not be the requested one.
+"""Pages that follow each other by the cursor. A page that may be wrong is requested a second time.
 
-Rows come in order of the cursor, and each page begins with the rows that have the last cursor of
-the page before. A page that lacks them, or that ends the chain, is held against a second response.
+Rows come in the order of the cursor, and each page begins with the rows that have the last cursor
+of the page before it. A page that lacks those rows, or that ends the chain, is compared with a
+second response.
 """
 
 from dataclasses import dataclass, replace
@@ -26,12 +27,12 @@ class _ChainState:
 
 
 class CursorPages:
-    """Pages of ``pages`` that follow each other by the cursor: nothing is passed over while rows
+    """The pages of a source that follow each other by the cursor. No row is passed over while rows
     change.
 
-    Rows come in order of the cursor. A row that changes gets a later cursor and moves to the end,
-    so that numbered pages behind it shift by one; a page that begins where the last one ended, by
-    the cursor, does not mind. Rows that two pages have are dropped by their key.
+    A row that changes gets a later cursor and moves to the end. Numbered pages would then shift by
+    one, and a row would be passed over. A page that begins at the last cursor of the page before it
+    does not shift. Rows that are on two pages are dropped by their key.
 
     The end takes two confirmations, since a sick API sends an empty page, or the first row of one:
     a page that brings nothing after a short one, or two consecutive ones that bring nothing and are
@@ -153,9 +154,10 @@ def _needs_confirmation(request: PageRequest, info: PageInfo, chain: _ChainState
 
 
 def _to_be_alike(request: PageRequest, info: PageInfo) -> tuple[object, ...]:
-    """The part that has to come twice: all of an end, of others the beginning, since rows move.
+    """What two responses are compared by: all rows of a page that ends a chain, and only the first
+    cursor of others, since rows move meanwhile.
 
-    In which order rows of one cursor come is up to the API, and may be another each time.
+    The API may give rows of one cursor in another order each time, so their order is left out.
     """
     if _ends_chain(request, info):
         return (info.first_cursor, info.rows, set(info.boundary_keys))

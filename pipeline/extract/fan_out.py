@@ -59,16 +59,18 @@ HELD_PAGES: Final = 100
 class FanOut:
     """The values that an endpoint is read for, and what goes for all of them.
 
-    :ivar failures: what a value that fails does.
-    :ivar gate: is passed before a value is read; other readers share it.
-    :ivar keep: the rows that a value had before, for those that could not be read.
-    :ivar concurrency: values at the same time.
-    :ivar ordered: rows come in the order of the list, else as they come.
-    :ivar as_a_whole: see the module; None: if a value may fail.
-    :ivar key: the columns that identify a row; empty: none do.
-    :ivar tells_values: a row that comes again is known to be of the same value; None: if rows have
-        a key.
-    :ivar alike: finds values that the API ignores; of one reading.
+    :ivar failures: what happens to the partition if a value fails.
+    :ivar gate: is entered before a value is read; it limits all readers that share it.
+    :ivar keep: gives the rows that a value had in the previous partition, to stand in for a value
+        that can't be read; None: nothing stands in.
+    :ivar concurrency: how many values are read at the same time.
+    :ivar ordered: rows are yielded in the order of ``values``; else as they come.
+    :ivar as_a_whole: a value's rows are held until it has ended, see the module; None: they are
+        if values may fail.
+    :ivar key: the columns that identify a row; empty if none do.
+    :ivar tells_values: the key tells that a row which comes again is of the same value; None: it
+        does if there is a key.
+    :ivar alike: finds out whether the API ignores the values. It is of one reading.
     """
 
     values: Sequence[PartitionValue]

@@ -1,4 +1,4 @@
-"""The rows of one page, held against the request: order, keys, names of columns. Pure."""
+"""Checks the rows of one page against its request: order, keys, names of columns. Pure."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -31,7 +31,8 @@ def has_column(table: pa.Table, name: str) -> bool:
 
 
 def ends(page: PageContent, endpoint: Endpoint) -> tuple[Any, Any]:
-    """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
+    """The first and the last key of a page; (None, None) if it is empty, or if the key has several
+    columns."""
     names = endpoint.key_of_rows
     if page.table.num_rows == 0 or len(names) != 1 or not has_column(page.table, names[0]):
         return None, None  # that rows have the key is looked at when they are made (``check_keys``)
@@ -46,7 +47,11 @@ def key_before_last(page: PageContent, endpoint: Endpoint) -> Any:
 
 
 def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:
-    """How many rows at the start are covered: in key order, all that is new comes last."""
+    """How many rows at the start of a page have come before. The keys are in order, so that all new
+    rows are behind them.
+
+    :param covered: the last key that came; None: no row did.
+    """
     if covered is None:
         return 0
 
@@ -129,10 +134,10 @@ def _keys(table: pa.Table, endpoint: Endpoint) -> tuple[Keys, ...]:
 
 
 def check_keys(table: pa.Table, endpoint: Endpoint, names: Sequence[str] = ()) -> None:
-    """Whether all rows have keys.
+    """Check that every row has its key.
 
-    :param names: the columns of the key to look at; default: all.
-    :raises ContractBroken: one has none.
+    :param names: the columns of the key to look at. Default: all.
+    :raises ContractBroken: a row has none.
     """
     for name in names or endpoint.key:
         if name in endpoint.value_columns:
@@ -227,7 +232,7 @@ def in_strict_order(table: pa.Table, endpoint: Endpoint) -> bool:
 def check_order(
     table: pa.Table, endpoint: Endpoint, request: PageRequest, *, ordered: bool = False
 ) -> None:
-    """Hold the keys of a page against what was asked for, if pages go by the key.
+    """Check that the keys of a page are as requested, if pages go by the key.
 
     :param ordered: the page is known to be in strict order, or a part of one that is.
     :raises ContractBroken: a key is null, comes twice, or is not in the order asked for.
@@ -258,7 +263,8 @@ def check_order(
 
 
 def _bounds_kept(keys: pa.ChunkedArray, request: PageRequest, endpoint: Endpoint) -> None:
-    """The rows after (before) a key were asked for: one at or beyond it means a filter ignored."""
+    """:raises ContractBroken: rows after (or before) a key were requested, and one at or beyond it
+    came: the API ignores the filter."""
     if request.after is None and request.before is None:
         return
     first, last = keys[0].as_py(), keys[-1].as_py()
@@ -287,7 +293,8 @@ def _bounds_kept(keys: pa.ChunkedArray, request: PageRequest, endpoint: Endpoint
 
 
 def latest_of_page(table: pa.Table, endpoint: Endpoint) -> pa.Table:
-    """Of changes in the order in which they happened, the last one of each row."""
+    """The last change of each row, if rows are changes in the order in which they happened; else
+    all rows."""
     if endpoint.bookmark is None or not endpoint.bookmark.in_order or table.num_rows < 2:
         return table
     key = [*endpoint.key]

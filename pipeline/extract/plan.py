@@ -1,4 +1,4 @@
-"""From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
+"""From an endpoint's YAML to what reads it: the shape of a page, its decoder, its reader. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -234,7 +234,8 @@ def _fan_out_of(endpoint: Endpoint, fan_out: FanOut, concurrency: int) -> FanOut
 
 
 def _alike_of(endpoint: Endpoint) -> AlikeValues:
-    """Only where a column has the value: else the rows of all values are equal, and one stays."""
+    """What finds out whether the API ignores the values. It looks only where a column has the
+    value: else the rows of all values are equal, and one of them stays."""
     finds_its_own = endpoint.each is not None and endpoint.each.found_in_run
     lists = lists_of(endpoint) if endpoint.value_columns and not finds_its_own else ()
     return AlikeValues(
@@ -243,9 +244,10 @@ def _alike_of(endpoint: Endpoint) -> AlikeValues:
 
 
 def _tells_values(endpoint: Endpoint) -> bool:
-    """Whether a row that comes again is known to be of the same value, by its key.
+    """Whether the key tells that a row which comes again is of the same value.
 
-    A row may come under two parents, and is refused then, unless its key has the parent's column.
+    The same row may come under two parents. It is refused then, unless the key has the parent's
+    column.
     """
     by_key = bool(endpoint.key) and endpoint.parents is None
     return by_key or bool({*endpoint.key} & {*endpoint.value_columns})
@@ -297,7 +299,7 @@ def _reader(
 
 
 def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pause) -> PageSource:
-    """The pages, of which a page that may be the end by mistake is requested a second time."""
+    """The pages, wrapped so that a page which may wrongly look like the end is requested again."""
     if paging.shared_rows is SharedRows.SAME_CURSOR:
         return CursorPages(pages, endpoint.window)
     if paging.shared_rows is SharedRows.LAST:

@@ -1,12 +1,17 @@
-"""Chains of pages, and numbered pages; ``contiguous`` reads those in the order of a unique key.
+"""The reader of chains and of numbered pages without the order of a unique key.
 
-A row that comes again, equal in all columns, is dropped; one with a key that came with another row
-is handed on, and the commit decides between the two (``pipeline.run.verify``). Where the API
-has a count it has to agree with the rows, else a second pass is made (``completeness``). Rows
-without a key (``key: none``) are all handed on, in one pass. Of numbered pages that neither overlap
-nor are counted, nothing shows whether a row was passed over: they are not proved. Where a row that
-was passed over would be taken for deleted, pages that may have shifted are read until a pass has
-every key of the one before it."""
+``contiguous`` reads pages that have that order. This reader does the following:
+
+- A row that equals an earlier one in all columns is dropped. A row with the key of an earlier one
+  that differs from it is yielded: the commit decides between the two (``pipeline.run.verify``).
+- If the API counts the rows, the count has to agree with those that came. Else another pass over
+  all pages is made (``completeness``).
+- Rows without a key (``key: none``) are all yielded, in one pass.
+- Numbered pages that neither overlap nor are counted are not proved: nothing would show that a row
+  was passed over.
+- A sweep would take a row that was passed over for deleted. So of pages that may have shifted it
+  needs a pass that has every key of the pass before it (``until_sure``).
+"""
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
@@ -87,11 +92,15 @@ class SequentialReader:
         tail: GrowingTail | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
-        """:param key: empty where rows have none.
-        :param own_key: the columns of it that the API's own rows have. Default: all.
-        :param feed: that the pages are of; where it may end early, they are requested in turn.
-        :param tail: that ``pages`` end by, if they do.
-        :param until_sure: a row that is passed over does harm: see the module.
+        """:param key: the columns that identify a row; empty if none do.
+        :param own_key: those of them that the API's own rows have. Default: all.
+        :param ahead: how many pages may be requested ahead of the reader.
+        :param cuts: the slices of the window that are read one by one, and how they are counted.
+        :param until_sure: pages that may have shifted are read until two passes agree; see the
+            module.
+        :param feed: notes how far back the pages reach, if they are those of a feed. Pages of a
+            feed that may end early are requested one after the other.
+        :param tail: ``pages`` itself, if it marks the page at which a growing API is left.
         """
         self._pages = pages
         self._paging = paging
@@ -276,8 +285,8 @@ class SequentialReader:
         return [_ChainStart(index, self._next_request(head), head)]
 
     def _info_of(self, page: ParsedPage) -> PageInfo:
-        """The page's, with the count of its rows, if the API counts them; all slices say nothing
-        of the pages of one."""
+        """What the page says of itself, with the API's own count as its total, if there is one. The
+        count is of all slices, and so is left out where there are several."""
         info, counted = page.info, self._counts.counted
         says_nothing = counted is None or len(self._slices) > 1
         return info if says_nothing else replace(info, total=counted)
@@ -426,10 +435,10 @@ class SequentialReader:
             self._seen_rows.remember(row_digests(boundary, self._key), self._lap)
 
     def _new_rows(self, page: ParsedPage, index: int, shared: int) -> tuple[pa.Table, int]:
-        """The rows that no page had; how many rows have a key that no page of this pass and slice
-        had.
+        """The rows of a page that no page before had, and how many keys are new in this pass and
+        slice.
 
-        :param shared: so many rows were to come again, as the page before had them.
+        :param shared: how many rows the page was to repeat from the one before it.
         """
         if index != self._slice:
             self._slice, self._lap = index, self._lap + 1

@@ -23,17 +23,18 @@ from pipeline.run.writer import BufferedBytes
 
 @dataclass
 class RunContext:
-    """The objects that all partitions of a run share: what it is given, and what it finds out.
+    """The objects that all partitions of a run share: those it begins with, and what it learns.
 
-    :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
-    :ivar lanes: is passed before a lane of the source is read: so many at once; None: as many as
-        come.
-    :ivar attempt: of the orchestrator at this run's step, from 1.
-    :ivar sleep: waits so many seconds, such as between an end and its confirmation.
-    :ivar buffered: the bytes of all rows that are not written yet.
-    :ivar values: of endpoints whose values come from committed rows, by their names: read once.
-    :ivar warned: warnings that a run logs once.
-    :ivar windows_with_rows: the last window in which an endpoint had rows, by its name.
+    :ivar run_id: the orchestrator's id of the run. A partition that a manifest says this run has
+        committed is not read again.
+    :ivar lanes: limits how many lanes of the source are read at once; None: no limit.
+    :ivar attempt: which attempt at the run's step this is, counted by the orchestrator from 1.
+    :ivar sleep: waits for a number of seconds, for example before the end is confirmed.
+    :ivar buffered: counts the bytes of all rows that are not written yet.
+    :ivar values: by endpoint, the values that it is read for, if they come from committed rows or
+        are lanes. They are read once a run.
+    :ivar warned: the warnings that the run has logged, so that each is logged once.
+    :ivar windows_with_rows: by endpoint, the last window in which it had rows.
     """
 
     source: Source
@@ -57,7 +58,7 @@ class RunContext:
 
     @property
     def ahead(self) -> int:
-        """Pages of one endpoint requested or waiting for their turn at the same time."""
+        """How many pages of an endpoint may be in flight, or be waiting for the reader."""
         return ahead_of(self.source.limits.in_flight * self.source.pack)
 
     @property

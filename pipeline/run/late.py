@@ -1,5 +1,7 @@
-"""Late rows of a partition: those that lie before it, and that the partition before lacks. And the
-other way round, rows of the partition before that have to come again."""
+"""Late rows: rows in a partition's safety margin that the previous partition lacks.
+
+Also the reverse: rows of the previous partition that lie in the margin, and so have to come again.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime

@@ -109,9 +109,9 @@ async def stage(
 class _Stager:
     """Reads the pages of one partition and stages its batches.
 
-    The reading begins behind what an earlier attempt has staged. It restarts from the first page
-    where that can't be, and once a page came, what is staged is discarded: if the first page is
-    refused, too, all of it stays. The reasons for a restart:
+    The reading resumes behind the rows that an earlier attempt has staged. If it can't, it restarts
+    from the first page. The staged rows are discarded only when that first page has come: if it is
+    refused, too, they stay for the next attempt. The reasons for a restart:
 
     ==========================  =================================================================
     rows of another version     the checkpoint can't be read, or the endpoint is not ``resumable``
@@ -286,11 +286,12 @@ class _Stager:
         return self._spec.resumable and not (self._spec.feed and self._opened.values is not None)
 
     def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
-        """Whether the refused thing may be the position resumed from, and not the request itself.
+        """Whether the API may have refused the position that was resumed from, rather than any
+        request for these rows.
 
-        A token dies with the server's state, a link expires: with nothing read since the earlier
-        attempt, its position is all that differs from the first page of all. Kept, it would fail
-        every attempt to come.
+        Tokens die with the server's state, and links expire. If no page has come in this attempt,
+        the position is all that its request has beside that of the very first page. A dead position
+        that was kept would fail every later attempt.
         """
         if position is None:
             dies = self._spec.paging.token_dies

@@ -1,5 +1,7 @@
-"""Of a partition, what the checkpoint has besides its staged files: JSON, as a later attempt reads
-it. What another version wrote is not resumed: the partition is then read from its first page.
+"""The progress of a partition, which its checkpoint holds as JSON beside the staged files.
+
+A later attempt resumes from it. Progress in another version of this format can't be resumed: the
+partition is then read from its first page.
 """
 
 from collections import Counter

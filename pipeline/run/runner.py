@@ -32,7 +32,7 @@ from pipeline.run.staged_partition import StagedPartition
 from pipeline.runtime import settled
 
 STAGED_AHEAD = 5
-"""Partitions. A first page and its count ride ten to a batch request: five partitions fill one."""
+"""Partitions of an endpoint. Five fill a batch request of ten: a first page and a count of each."""
 ENDPOINTS_AT_ONCE = 48
 
 
@@ -132,7 +132,7 @@ async def run_source(
         return
     depths = {name: run.source.depth(name) for name in by_endpoint}
     with settled():
-        for depth in sorted({*depths.values()}):  # whose rows are values of others goes first
+        for depth in sorted({*depths.values()}):  # others' values come from the rows of the first
             async with asyncio.TaskGroup() as group:
                 for name in (name for name in by_endpoint if depths[name] == depth):
                     group.create_task(endpoint(name, by_endpoint[name]))

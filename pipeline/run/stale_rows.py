@@ -1,8 +1,8 @@
-"""The rows that a lane keeps while it can't be read: those of the partition before, marked stale.
+"""Stale rows: the rows of the previous partition, which stand in for a lane that can't be read.
 
-A lane that fails, or is denied, says nothing of its rows: left out, they would look deleted. So
-the partition has them as they were, with ``_stale`` true and the ``_extracted_at`` of when they
-were read. A lane that is read again replaces them.
+A lane that fails or is denied shows nothing of its rows. If they were left out, they would look
+deleted. So the partition repeats them, with ``_stale`` true and the ``_extracted_at`` at which they
+were read. When the lane can be read again, its new rows replace them.
 """
 
 from collections.abc import Callable, Iterable
